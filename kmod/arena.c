@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Arenas: 64 places for pools each, and the space of 131,072 arenas that they
+ * make up. Owns which place is taken by what, the pages there, and the
+ * generations that outlive them. Called by pool.c, under heap->lock.
+ *
+ * Invariants:
+ *  - an arena exists if and only if a place of it has a page;
+ *  - a bit of free_pools is clear if the place has a page or its generations
+ *    are used up;
+ *  - an arena is on by_free[n] if it has n > 0 free places;
+ *  - the generation of a place never goes back, whatever happens to the arena.
+ *
+ * Pools are taken from the arena with the fewest free places, so that the
+ * others can empty (CPython's rule), in constant time.
+ */
+#include <linux/bitmap.h>
+#include <linux/slab.h>
+
+#include "pyobjmem.h"
+
+/* Arenas that a search for a run looks at before it takes a new one. */
+#define RUN_SEARCH	32
+
+static struct pom_arena **arena_slot(struct pom_space *space, u32 index)
+{
+	return &space->chunk[index / POM_CHUNK_ARENAS]->arena[index % POM_CHUNK_ARENAS];
+}
+
+static u32 *arena_generation(struct pom_space *space, u32 index)
+{
+	return &space->chunk[index / POM_CHUNK_ARENAS]->generation[index % POM_CHUNK_ARENAS];
+}
+
+/* Put the arena on the list of its number of free places. */
+static void arena_file(struct pom_space *space, struct pom_arena *arena)
+{
+	unsigned int n = hweight64(arena->free_pools);
+
+	if (!n)
+		return;
+	list_add(&arena->node, &space->by_free[n]);
+	space->by_free_map |= 1ULL << (n - 1);
+}
+
+static void arena_unfile(struct pom_space *space, struct pom_arena *arena)
+{
+	unsigned int n = hweight64(arena->free_pools);
+
+	if (!n)
+		return;
+	list_del_init(&arena->node);
+	if (list_empty(&space->by_free[n]))
+		space->by_free_map &= ~(1ULL << (n - 1));
+}
+
+/* The first of @pages free places in a row, or POM_ARENA_POOLS. */
+static unsigned int arena_fit(const struct pom_arena *arena, unsigned int pages)
+{
+	u64 runs = arena->free_pools;
+	unsigned int have = 1;
+
+	/* Bit i of runs: the places i to i + have - 1 are free. */
+	while (have < pages && runs) {
+		unsigned int step = min(have, pages - have);
+
+		runs &= runs >> step;
+		have += step;
+	}
+	return runs ? __ffs64(runs) : POM_ARENA_POOLS;
+}
+
+static struct pom_arena *arena_search(struct pom_space *space, unsigned int pages,
+				      unsigned int *place)
+{
+	u64 map = space->by_free_map & (~0ULL << (pages - 1));
+	unsigned int looked = 0;
+	struct pom_arena *arena;
+
+	for (; map; map &= map - 1) {
+		list_for_each_entry(arena, &space->by_free[__ffs64(map) + 1], node) {
+			*place = arena_fit(arena, pages);
+			if (*place < POM_ARENA_POOLS)
+				return arena;
+			if (++looked == RUN_SEARCH)
+				return NULL;
+		}
+	}
+	return NULL;
+}
+
+/* Whether the stash has what @count new arenas from @index on need. */
+static int arena_afford(struct pom_space *space, u32 index, u32 count, struct pom_stash *stash)
+{
+	u32 arenas = 0, chunks = 0, i;
+	struct list_head *p;
+
+	list_for_each(p, &stash->arenas)
+		arenas++;
+	list_for_each(p, &stash->chunks)
+		chunks++;
+
+	stash->arenas_short = arenas < count ? count - arenas : 0;
+	stash->chunks_short = 0;
+	for (i = index / POM_CHUNK_ARENAS; i <= (index + count - 1) / POM_CHUNK_ARENAS; i++)
+		if (!space->chunk[i])
+			stash->chunks_short++;
+	stash->chunks_short -= min(stash->chunks_short, chunks);
+	return stash->arenas_short || stash->chunks_short ? -EAGAIN : 0;
+}
+
+static struct pom_arena *arena_add(struct pom_space *space, u32 index, struct pom_stash *stash)
+{
+	struct pom_chunk **chunk = &space->chunk[index / POM_CHUNK_ARENAS];
+	struct pom_arena *arena;
+	unsigned int i;
+
+	if (!*chunk) {
+		*chunk = list_first_entry(&stash->chunks, struct pom_chunk, node);
+		list_del_init(&(*chunk)->node);
+	}
+	arena = list_first_entry(&stash->arenas, struct pom_arena, node);
+	list_del_init(&arena->node);
+
+	arena->index = index;
+	arena->free_pools = ~0ULL;
+	for (i = 0; i < POM_ARENA_POOLS; i++)
+		arena->generation[i] = *arena_generation(space, index) ?: pom_first_generation;
+	*arena_slot(space, index) = arena;
+	__set_bit(index, space->taken);
+	space->arenas++;
+	arena_file(space, arena);
+	return arena;
+}
+
+/* The last page of an arena has gone. Its generations stay in the chunk. */
+static void arena_drop(struct pom_space *space, struct pom_arena *arena)
+{
+	u32 *generation = arena_generation(space, arena->index);
+	bool used_up = false;
+	unsigned int i;
+
+	arena_unfile(space, arena);
+	for (i = 0; i < POM_ARENA_POOLS; i++) {
+		if (!arena->generation[i])
+			used_up = true;
+		*generation = max(*generation, arena->generation[i]);
+	}
+	*arena_slot(space, arena->index) = NULL;
+	space->arenas--;
+	/*
+	 * A place whose generations are used up takes its arena along: 256 KB of
+	 * 32 GB for 2^32 objects created in one place.
+	 */
+	if (!used_up) {
+		__clear_bit(arena->index, space->taken);
+		space->hint = min(space->hint, arena->index);
+	}
+	kfree(arena);
+}
+
+static u32 arena_number(struct pom_space *space, u32 count)
+{
+	space->hint = find_next_zero_bit(space->taken, POM_ARENAS, space->hint);
+	return bitmap_find_next_zero_area(space->taken, POM_ARENAS, space->hint, count, 0);
+}
+
+/**
+ * pom_arena_room - check the limits for more pages
+ * @space: where
+ * @pages: how many
+ *
+ * Context: heap->lock, or none for a first guess.
+ * Return: 0 or -ENOSPC.
+ */
+int pom_arena_room(struct pom_space *space, u64 pages)
+{
+	struct pom_heap *heap = space->heap;
+	u64 have = READ_ONCE(heap->pages);
+	u64 limit = READ_ONCE(heap->pages_limit);
+
+	return pages > limit || have > limit - pages ? -ENOSPC : 0;
+}
+
+static int arena_charge(struct pom_space *space, u64 pages)
+{
+	struct pom_heap *heap = space->heap;
+	int ret = pom_arena_room(space, pages);
+
+	if (ret)
+		return ret;
+	if (!pom_user_charge(&heap->user->pages, pages, READ_ONCE(pom_user_bytes) / PAGE_SIZE))
+		return -EDQUOT;
+	WRITE_ONCE(heap->pages, heap->pages + pages);
+	space->pages += pages;
+	return 0;
+}
+
+static void arena_uncharge(struct pom_space *space, u64 pages)
+{
+	struct pom_heap *heap = space->heap;
+
+	space->pages -= pages;
+	WRITE_ONCE(heap->pages, heap->pages - pages);
+	atomic_long_sub(pages, &heap->user->pages);
+}
+
+static void place_page(struct pom_space *space, struct pom_arena *arena, unsigned int place,
+		       void *page)
+{
+	arena_unfile(space, arena);
+	arena->free_pools &= ~(1ULL << place);
+	arena_file(space, arena);
+	arena->page[place] = page;
+	arena->pages++;
+}
+
+/**
+ * pom_arena_place - give a pool its place
+ * @space: where
+ * @pool: a prepared pool, or run
+ * @stash: arenas and chunks to use
+ *
+ * Context: heap->lock.
+ * Return: 0, and @pool has its arena and place; -ENOSPC or -EDQUOT at a limit;
+ * -EAGAIN if @stash is short. Unless 0 is returned, nothing has changed.
+ */
+int pom_arena_place(struct pom_space *space, struct pom_pool *pool, struct pom_stash *stash)
+{
+	u32 count = DIV_ROUND_UP(pool->pages, POM_ARENA_POOLS);
+	struct pom_arena *arena = NULL;
+	unsigned int place = 0;
+	u32 index, i;
+	int ret;
+
+	lockdep_assert_held(&space->heap->lock);
+	if (count == 1)
+		arena = arena_search(space, pool->pages, &place);
+	if (!arena) {
+		index = arena_number(space, count);
+		if (index >= POM_ARENAS)
+			return -ENOSPC;
+		ret = arena_afford(space, index, count, stash);
+		if (ret)
+			return ret;
+	}
+	ret = arena_charge(space, pool->pages);
+	if (ret)
+		return ret;
+	if (!arena) {
+		arena = arena_add(space, index, stash);
+		for (i = 1; i < count; i++)
+			arena_add(space, index + i, stash);
+	}
+
+	pool->arena = arena;
+	pool->place = place;
+	arena->pool[place] = pool;
+	for (i = 0; i < pool->pages; i++) {
+		u32 n = place + i;
+
+		place_page(space, *arena_slot(space, arena->index + n / POM_ARENA_POOLS),
+			   n % POM_ARENA_POOLS, pool->run ? pool->run[i] : pool->base);
+	}
+	return 0;
+}
+
+static void remove_page(struct pom_space *space, struct pom_arena *arena, unsigned int place)
+{
+	arena->page[place] = NULL;
+	arena_unfile(space, arena);
+	if (arena->generation[place])
+		arena->free_pools |= 1ULL << place;
+	arena_file(space, arena);
+	if (!--arena->pages)
+		arena_drop(space, arena);
+}
+
+/**
+ * pom_arena_remove - take a pool out of its place
+ * @space: where
+ * @pool: the pool; its descriptor and its pages stay the caller's
+ *
+ * Context: heap->lock.
+ */
+void pom_arena_remove(struct pom_space *space, struct pom_pool *pool)
+{
+	struct pom_arena *arena = pool->arena;
+	u32 index = arena->index;
+	u32 i, n;
+
+	lockdep_assert_held(&space->heap->lock);
+	arena->pool[pool->place] = NULL;
+	for (i = 0; i < pool->pages; i++) {
+		n = pool->place + i;
+		remove_page(space, *arena_slot(space, index + n / POM_ARENA_POOLS),
+			    n % POM_ARENA_POOLS);
+	}
+	arena_uncharge(space, pool->pages);
+	pool->arena = NULL;
+}
+
+/**
+ * pom_space_init - make an empty space
+ * @space: the space
+ * @heap: whose it is
+ * @kind: what it is for
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int pom_space_init(struct pom_space *space, struct pom_heap *heap, enum pom_space_kind kind)
+{
+	unsigned int i, j;
+
+	space->heap = heap;
+	space->kind = kind;
+	space->taken = kvcalloc(BITS_TO_LONGS(POM_ARENAS), sizeof(long), POM_GFP);
+	if (!space->taken)
+		return -ENOMEM;
+	for (i = 0; i <= POM_ARENA_POOLS; i++)
+		INIT_LIST_HEAD(&space->by_free[i]);
+	for (i = 0; i < POM_CLASSES; i++)
+		for (j = 0; j < POM_BUCKETS; j++)
+			INIT_LIST_HEAD(&space->partial[i][j]);
+	return 0;
+}
+
+/**
+ * pom_space_destroy - free all that is left of a space
+ * @space: the space; nobody uses it any more
+ *
+ * Context: may sleep.
+ */
+void pom_space_destroy(struct pom_space *space)
+{
+	struct pom_arena *arena;
+	unsigned int i, j, k;
+
+	for (i = 0; i < POM_CHUNKS; i++) {
+		if (!space->chunk[i])
+			continue;
+		for (j = 0; j < POM_CHUNK_ARENAS; j++) {
+			arena = space->chunk[i]->arena[j];
+			if (!arena)
+				continue;
+			for (k = 0; k < POM_ARENA_POOLS; k++)
+				pom_pool_discard(arena->pool[k]);
+			kfree(arena);
+			cond_resched();
+		}
+		kfree(space->chunk[i]);
+	}
+	if (space->heap)
+		arena_uncharge(space, space->pages);
+	kvfree(space->taken);
+}
+
+/**
+ * pom_stash_init - make an empty stash
+ * @stash: the stash
+ */
+void pom_stash_init(struct pom_stash *stash)
+{
+	memset(stash, 0, sizeof(*stash));
+	INIT_LIST_HEAD(&stash->arenas);
+	INIT_LIST_HEAD(&stash->chunks);
+	stash->hold_dir_short = -1;
+}
+
+static int stash_fill_arenas(struct pom_stash *stash)
+{
+	struct pom_arena *arena;
+	struct pom_chunk *chunk;
+
+	for (; stash->arenas_short; stash->arenas_short--) {
+		arena = kzalloc(sizeof(*arena), POM_GFP);
+		if (!arena)
+			return -ENOMEM;
+		list_add(&arena->node, &stash->arenas);
+		cond_resched();
+	}
+	for (; stash->chunks_short; stash->chunks_short--) {
+		chunk = kzalloc(sizeof(*chunk), POM_GFP);
+		if (!chunk)
+			return -ENOMEM;
+		list_add(&chunk->node, &stash->chunks);
+	}
+	return 0;
+}
+
+static int stash_fill_pools(struct pom_stash *stash)
+{
+	unsigned int i;
+
+	for (i = 0; i < POM_SPACES; i++) {
+		if (!stash->pool_short[i])
+			continue;
+		pom_pool_discard(stash->pool[i]);
+		stash->pool[i] = pom_pool_prepare(i, stash->pool_short[i]);
+		if (!stash->pool[i])
+			return -ENOMEM;
+		stash->pool_short[i] = 0;
+	}
+	return 0;
+}
+
+static int stash_fill_holds(struct pom_stash *stash)
+{
+	unsigned int i;
+
+	for (i = 0; stash->hold_pages_short && i < ARRAY_SIZE(stash->hold_page); i++) {
+		if (!stash->hold_page[i])
+			stash->hold_page[i] = kzalloc(sizeof(*stash->hold_page[i]), POM_GFP);
+		if (!stash->hold_page[i])
+			return -ENOMEM;
+	}
+	stash->hold_pages_short = false;
+	if (stash->hold_dir_short >= 0)
+		return pom_hold_dir_alloc(stash, stash->hold_dir_short);
+	return 0;
+}
+
+/**
+ * pom_stash_fill - get what the last attempt lacked
+ * @stash: the stash
+ *
+ * Context: may sleep; heap->lock must not be held.
+ * Return: 0 or -ENOMEM.
+ */
+int pom_stash_fill(struct pom_stash *stash)
+{
+	int ret;
+
+	might_sleep();
+	ret = stash_fill_pools(stash);
+	if (!ret)
+		ret = stash_fill_arenas(stash);
+	if (!ret)
+		ret = stash_fill_holds(stash);
+	return ret;
+}
+
+/**
+ * pom_stash_drain - free what was not used
+ * @stash: the stash
+ */
+void pom_stash_drain(struct pom_stash *stash)
+{
+	struct pom_arena *arena, *next_arena;
+	struct pom_chunk *chunk, *next_chunk;
+	unsigned int i;
+
+	for (i = 0; i < POM_SPACES; i++)
+		pom_pool_discard(stash->pool[i]);
+	list_for_each_entry_safe(arena, next_arena, &stash->arenas, node)
+		kfree(arena);
+	list_for_each_entry_safe(chunk, next_chunk, &stash->chunks, node)
+		kfree(chunk);
+	for (i = 0; i < ARRAY_SIZE(stash->hold_page); i++)
+		kfree(stash->hold_page[i]);
+	pom_hold_dir_free(stash->hold_dir);
+	pom_stash_init(stash);
+}

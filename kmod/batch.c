@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * BATCH: many operations in one call. Everything they point to is read before
+ * the lock is taken, everything they return is written after it was dropped.
+ * The lock is held for at most BATCH_AT_ONCE operations.
+ */
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/uaccess.h>
+
+#include "pyobjmem.h"
+
+#define BATCH_AT_ONCE	64
+
+/**
+ * struct batch - a BATCH under way
+ * @cmd: the command
+ * @entries: kernel copy of the entries
+ * @args: what each of them points to
+ * @buffer: staged payloads and edges, room for READ
+ * @stash: memory for all of them
+ */
+struct batch {
+	struct pyobjmem_batch *cmd;
+	struct pyobjmem_batch_entry *entries;
+	struct pom_args *args;
+	void *buffer;
+	struct pom_stash stash;
+};
+
+/* What copy_struct_from_user() checks, for a structure that is here already. */
+static int entry_check_size(const struct pom_op *op, const union pyobjmem_command *cmd)
+{
+	if (cmd->size < op->min_size)
+		return -EINVAL;
+	if (cmd->size > sizeof(*cmd))
+		return -E2BIG;
+	if (cmd->size > op->size &&
+	    memchr_inv((void *)cmd + op->size, 0, cmd->size - op->size))
+		return -E2BIG;
+	return 0;
+}
+
+static int entry_check(const struct pyobjmem_batch_entry *entry)
+{
+	int ret;
+
+	if (entry->op >= PYOBJMEM_OP_COUNT)
+		return -ENOTTY;
+	if (!pom_ops[entry->op].batch)
+		return -EOPNOTSUPP;
+	ret = entry_check_size(&pom_ops[entry->op], &entry->command);
+	if (ret)
+		return ret;
+	return pom_call_check(entry->op, &entry->command);
+}
+
+/* Copy the entries; find out what is wrong with them, and how much they carry. */
+static int batch_read(struct batch *batch, u64 *staged)
+{
+	struct pyobjmem_batch *cmd = batch->cmd;
+	u64 carried = 0, bytes;
+	u32 i;
+
+	batch->entries = kvmalloc_array(cmd->count, sizeof(*batch->entries), POM_GFP);
+	batch->args = kvcalloc(cmd->count, sizeof(*batch->args), POM_GFP);
+	if (!batch->entries || !batch->args)
+		return -ENOMEM;
+	if (copy_from_user(batch->entries, u64_to_user_ptr(cmd->entries),
+			   cmd->count * sizeof(*batch->entries)))
+		return -EFAULT;
+
+	*staged = 0;
+	for (i = 0; i < cmd->count; i++) {
+		struct pyobjmem_batch_entry *entry = &batch->entries[i];
+
+		entry->out_result = entry_check(entry);
+		if (entry->out_result)
+			continue;
+		carried += pom_call_stage_bytes(entry->op, &entry->command, &bytes);
+		if (carried > PYOBJMEM_BATCH_BYTES)
+			return -E2BIG;
+		*staged += ALIGN(bytes, sizeof(u64));
+	}
+	return 0;
+}
+
+/* Copy payloads and edges. What is wrong with one operation is its result. */
+static int batch_stage(struct pom_session *session, struct batch *batch, u64 staged)
+{
+	void *buffer;
+	u64 bytes;
+	u32 i;
+	int ret;
+
+	batch->buffer = kvmalloc(max_t(u64, staged, 1), POM_GFP);
+	if (!batch->buffer)
+		return -ENOMEM;
+	buffer = batch->buffer;
+	for (i = 0; i < batch->cmd->count; i++) {
+		struct pyobjmem_batch_entry *entry = &batch->entries[i];
+
+		if (entry->out_result)
+			continue;
+		ret = pom_call_stage(entry->op, &entry->command, &batch->args[i], buffer);
+		if (!ret && entry->op == PYOBJMEM_OP_CREATE)
+			ret = pom_call_large(session, &entry->command.create, &batch->args[i]);
+		if (ret == -EFAULT || ret == -EINTR)
+			return ret;
+		entry->out_result = ret;
+		pom_call_stage_bytes(entry->op, &entry->command, &bytes);
+		buffer += ALIGN(bytes, sizeof(u64));
+	}
+	return 0;
+}
+
+/*
+ * Do one operation. The lock is held, and is held again afterwards, unless
+ * @locked says that it could not be taken again.
+ */
+static int batch_one(struct pom_session *session, struct batch *batch, u32 i, bool *locked)
+{
+	struct pyobjmem_batch_entry *entry = &batch->entries[i];
+	struct pom_args *args = &batch->args[i];
+	int budget = POM_SLICE;
+	int ret = -EAGAIN;
+
+	if (entry->out_result)
+		return entry->out_result;
+	if (!pom_call_in_slices(entry->op, &entry->command, args))
+		ret = pom_call_locked(session, entry->op, &entry->command, args, &batch->stash);
+	if (ret != -EAGAIN && ret != -ENOSPC &&
+	    !(pom_heap_unsettled(session->heap) && pom_cascade_slice(session->heap, &budget)))
+		return ret;
+
+	/* It needs memory, or much has died: not under this hold of the lock. */
+	pom_heap_unlock(session->heap);
+	if (ret == -EAGAIN || ret == -ENOSPC)
+		ret = pom_call_run(session, entry->op, &entry->command, args, &batch->stash);
+	else
+		pom_heap_settle(session->heap);
+	*locked = !pom_session_lock(session);
+	return ret;
+}
+
+static int batch_run(struct pom_session *session, struct batch *batch)
+{
+	struct pyobjmem_batch *cmd = batch->cmd;
+	bool locked = true;
+	int ret;
+	u32 i;
+
+	ret = pom_session_lock(session);
+	if (ret)
+		return ret;
+	for (i = 0; i < cmd->count && locked; i++) {
+		if (i && i % BATCH_AT_ONCE == 0) {
+			pom_heap_unlock(session->heap);
+			cond_resched();
+			locked = !pom_session_lock(session);
+			if (!locked)
+				break;
+		}
+		ret = batch_one(session, batch, i, &locked);
+		batch->entries[i].out_result = ret;
+		cmd->out_done = i + 1;
+		if (ret && !(cmd->flags & PYOBJMEM_BATCH_CONTINUE))
+			break;
+	}
+	if (locked)
+		pom_heap_unlock(session->heap);
+	return 0;
+}
+
+static int batch_write(struct batch *batch, struct pom_request *rq)
+{
+	struct pyobjmem_batch *cmd = batch->cmd;
+	u32 i;
+
+	if (pom_reply(rq))
+		return -EFAULT;
+	for (i = 0; i < cmd->out_done; i++) {
+		struct pyobjmem_batch_entry *entry = &batch->entries[i];
+
+		if (entry->op == PYOBJMEM_OP_READ && !entry->out_result &&
+		    copy_to_user(u64_to_user_ptr(entry->command.read.buffer),
+				 batch->args[i].payload, entry->command.read.out_length))
+			entry->out_result = -EFAULT;
+	}
+	if (copy_to_user(u64_to_user_ptr(cmd->entries), batch->entries,
+			 cmd->out_done * sizeof(*batch->entries)))
+		return -EFAULT;
+	return 0;
+}
+
+static void batch_free(struct batch *batch)
+{
+	u32 i;
+
+	for (i = 0; batch->args && i < batch->cmd->count; i++)
+		pom_args_discard(&batch->args[i]);
+	pom_stash_drain(&batch->stash);
+	kvfree(batch->buffer);
+	kvfree(batch->args);
+	kvfree(batch->entries);
+}
+
+/**
+ * pom_request_batch - BATCH
+ * @session: the session
+ * @rq: the request
+ *
+ * Context: may sleep and fault.
+ * Return: 0 or an error.
+ */
+int pom_request_batch(struct pom_session *session, struct pom_request *rq)
+{
+	struct batch batch = { .cmd = &rq->cmd.batch };
+	u64 staged;
+	int ret;
+
+	pom_stash_init(&batch.stash);
+	if (!batch.cmd->count || batch.cmd->entry_size != sizeof(struct pyobjmem_batch_entry))
+		return -EINVAL;
+	if (batch.cmd->count > PYOBJMEM_BATCH_MAX)
+		return -E2BIG;
+	if (!pom_session_heap(session))
+		return -ENOTCONN;
+	batch.cmd->out_done = 0;
+	ret = pom_reply(rq);
+	if (ret)
+		return ret;
+
+	ret = batch_read(&batch, &staged);
+	if (!ret)
+		ret = batch_stage(session, &batch, staged);
+	if (!ret)
+		ret = batch_run(session, &batch);
+	if (!ret)
+		ret = batch_write(&batch, rq);
+	batch_free(&batch);
+	return ret;
+}

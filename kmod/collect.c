@@ -1,0 +1,723 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The cycle collector: trial deletion from a log of decrements, in slices beside
+ * running clients. Everything is under heap->lock; a slice is POM_SLICE visits
+ * of objects and slots. Nothing is allocated: the lists run through the side
+ * headers. Whoever asks for a collection works on it; if he is killed, the
+ * heap's worker finishes.
+ *
+ * Only what lost a reference and is still referred to can have become garbage:
+ * CAND. A collection begins with the candidates, so it costs what changed, not
+ * what lives.
+ *
+ *  J: every object is reachable from one with ext > 0, CAND, dying, or traced;
+ *     so garbage always hangs on flagged garbage.
+ *  L: an object with ext == 0 and without CAND has no slot that names a
+ *     younger generation; so "older than the range" counts as outside.
+ *
+ * TRACE   stamps what the candidates reach, in range: shadow = in, white if ext is
+ *	   0, else gray; each slot of a white object takes 1 from a white shadow.
+ * RESCUE  a white object with shadow > 0 is referred to from outside: gray.
+ *	   What gray objects name becomes gray; they turn black.
+ * FREE    begins under the lock hold that found the mark stack empty. What is
+ *	   white is dead: its slots are dropped, and its block goes when in is 0.
+ *	   What is black is released: it can be a candidate again.
+ *
+ * Why it is right: a white object that nobody touched since its stamp had ext == 0
+ * then, so nobody could change its slots; and shadow == 0 means that every edge
+ * to it came from a traced object. Whoever gains a hold meanwhile goes through
+ * pom_ext_get(), which makes a white object gray. A decrement in between only
+ * leaves a shadow too high: such an object survives this time, as a candidate.
+ *
+ * Who owns which field:
+ *	link	next candidate (LISTED) or next traced (a colour), never both
+ *	shadow	previous candidate (LISTED), trial count (white), or next on the
+ *		mark stack (gray)
+ *	in	next on the cascade (DYING); it is 0 then
+ * So an object can be traced, on the mark stack and dying at the same time; its
+ * block is kept until the collection has released it (LIMBO).
+ *
+ * Generations are ranges of the birth epoch, so that moving all objects of one
+ * into another is moving a boundary. Thresholds, counts and the 25 % rule are
+ * CPython's, Modules/gcmodule.c.
+ */
+#include <linux/ktime.h>
+#include <linux/sched/signal.h>
+
+#include "pyobjmem.h"
+
+static const u32 default_threshold[PYOBJMEM_GENERATIONS] = { 700, 10, 10 };
+
+static struct pom_side *side_at(struct pom_heap *heap, u32 link)
+{
+	struct pom_block block;
+
+	pom_block_at(&heap->space[POM_OBJECTS], link, &block);
+	return &block.pool->side[block.index];
+}
+
+static u32 colour(const struct pom_side *side)
+{
+	return side->state & POM_COLOUR;
+}
+
+static void paint(struct pom_side *side, u32 new)
+{
+	side->state = (side->state & ~POM_COLOUR) | new;
+}
+
+/* --- Lists --------------------------------------------------------------- */
+
+static void list_reset(struct pom_list *list)
+{
+	list->head = POM_NIL;
+	list->tail = POM_NIL;
+}
+
+/* Append one list of candidates to another. */
+static void list_splice_tail_to(struct pom_heap *heap, struct pom_list *from,
+				struct pom_list *to)
+{
+	if (from->head == POM_NIL)
+		return;
+	if (to->head == POM_NIL) {
+		*to = *from;
+	} else {
+		side_at(heap, to->tail)->link = from->head;
+		side_at(heap, from->head)->shadow = to->tail;
+		to->tail = from->tail;
+	}
+	list_reset(from);
+}
+
+static void candidate_list(struct pom_heap *heap, struct pom_side *side, u32 link)
+{
+	struct pom_list *list = &heap->gc.cand[pom_gc_generation(&heap->gc, side->born)];
+
+	side->state |= POM_LISTED;
+	side->link = POM_NIL;
+	side->shadow = list->tail;
+	if (list->tail == POM_NIL)
+		list->head = link;
+	else
+		side_at(heap, list->tail)->link = link;
+	list->tail = link;
+	heap->gc.candidates++;
+}
+
+/* The list whose head or tail is @link: the work list, or one of four. */
+static struct pom_list *list_with_end(struct pom_gc *gc, u32 link, bool tail)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(gc->cand); i++)
+		if ((tail ? gc->cand[i].tail : gc->cand[i].head) == link)
+			return &gc->cand[i];
+	return &gc->work;
+}
+
+static void candidate_unlist(struct pom_heap *heap, struct pom_side *side, u32 link)
+{
+	struct pom_gc *gc = &heap->gc;
+	u32 next = side->link, prev = side->shadow;
+
+	if (prev == POM_NIL)
+		list_with_end(gc, link, false)->head = next;
+	else
+		side_at(heap, prev)->link = next;
+	if (next == POM_NIL)
+		list_with_end(gc, link, true)->tail = prev;
+	else
+		side_at(heap, next)->shadow = prev;
+	side->state &= ~POM_LISTED;
+	side->link = POM_NIL;
+	side->shadow = 0;
+	gc->candidates--;
+}
+
+/**
+ * pom_gc_flag - an object has lost a reference and is referred to by slots only
+ * @heap: the heap
+ * @obj: an object with slots, ext == 0, in > 0
+ */
+void pom_gc_flag(struct pom_heap *heap, struct pom_object *obj)
+{
+	struct pom_side *side = obj->side;
+
+	side->state |= POM_CAND;
+	if (!(side->state & (POM_LISTED | POM_COLOUR)))
+		candidate_list(heap, side, obj->block.link);
+}
+
+/**
+ * pom_gc_unflag - an object dies
+ * @heap: the heap
+ * @obj: the object
+ */
+void pom_gc_unflag(struct pom_heap *heap, struct pom_object *obj)
+{
+	if (obj->side->state & POM_LISTED)
+		candidate_unlist(heap, obj->side, obj->block.link);
+	obj->side->state &= ~POM_CAND;
+}
+
+/* --- Birth, touch, death ------------------------------------------------- */
+
+/**
+ * pom_gc_init - set up the collector of a new heap
+ * @heap: the heap
+ */
+void pom_gc_init(struct pom_heap *heap)
+{
+	struct pom_gc *gc = &heap->gc;
+	unsigned int i;
+
+	gc->epoch = pom_first_epoch;
+	gc->enabled = true;
+	gc->stack = POM_NIL;
+	gc->cursor = POM_NIL;
+	gc->previous = POM_NIL;
+	gc->mark = POM_NIL;
+	list_reset(&gc->work);
+	list_reset(&gc->trace);
+	for (i = 0; i < ARRAY_SIZE(gc->cand); i++)
+		list_reset(&gc->cand[i]);
+	for (i = 0; i < PYOBJMEM_GENERATIONS; i++)
+		gc->threshold[i] = default_threshold[i];
+}
+
+/**
+ * pom_gc_generation - generation of an object
+ * @gc: the collector
+ * @born: epoch of its birth
+ *
+ * Return: 0 to 2, or POM_PERMANENT.
+ */
+u32 pom_gc_generation(const struct pom_gc *gc, u32 born)
+{
+	u32 g;
+
+	for (g = 0; g < PYOBJMEM_GENERATIONS; g++)
+		if (born >= gc->bound[g])
+			return g;
+	return POM_PERMANENT;
+}
+
+/* The generation to collect by itself now, or -1: CPython's rules. */
+static int generation_due(const struct pom_gc *gc)
+{
+	int g;
+
+	if (!gc->enabled || !gc->threshold[0] || gc->count[0] <= gc->threshold[0])
+		return -1;
+	for (g = PYOBJMEM_GENERATIONS - 1; g > 0; g--) {
+		if (gc->count[g] <= gc->threshold[g])
+			continue;
+		/* Else building a large graph would take quadratic time. */
+		if (g == 2 && gc->long_lived_pending < gc->long_lived_total / 4)
+			continue;
+		return g;
+	}
+	return 0;
+}
+
+/**
+ * pom_gc_born - date a new object, and collect if it is time
+ * @heap: the heap
+ * @obj: the object
+ */
+void pom_gc_born(struct pom_heap *heap, struct pom_object *obj)
+{
+	struct pom_gc *gc = &heap->gc;
+
+	obj->side->born = gc->epoch;
+	if (!obj->head->slots)
+		return;
+	gc->live[0]++;
+	if (gc->count[0] < U32_MAX)
+		gc->count[0]++;
+	if (!gc->due && gc->phase == POM_IDLE && generation_due(gc) >= 0) {
+		gc->due = true;
+		queue_work(pom_wq, &heap->collect);
+	}
+}
+
+/**
+ * pom_gc_freed - an object goes
+ * @heap: the heap
+ * @obj: the object, its head still whole
+ */
+void pom_gc_freed(struct pom_heap *heap, struct pom_object *obj)
+{
+	struct pom_gc *gc = &heap->gc;
+
+	if (!obj->head->slots)
+		return;
+	gc->live[pom_gc_generation(gc, obj->side->born)]--;
+	if (gc->count[0])
+		gc->count[0]--;
+}
+
+static void mark_push(struct pom_gc *gc, struct pom_side *side, u32 link)
+{
+	paint(side, POM_GRAY);
+	side->shadow = gc->stack;
+	gc->stack = link;
+}
+
+/**
+ * pom_gc_touch - the first session, root or ticket refers to an object
+ * @heap: the heap
+ * @obj: the object
+ *
+ * Whatever gains a hold while the collector looks is not garbage.
+ */
+void pom_gc_touch(struct pom_heap *heap, struct pom_object *obj)
+{
+	struct pom_gc *gc = &heap->gc;
+
+	if (gc->phase != POM_IDLE && gc->phase != POM_FREE && colour(obj->side) == POM_WHITE)
+		mark_push(gc, obj->side, obj->block.link);
+}
+
+/* --- A collection -------------------------------------------------------- */
+
+static bool born_in_range(const struct pom_gc *gc, const struct pom_side *side)
+{
+	return side->born >= gc->lo && side->born < gc->hi;
+}
+
+/* The first look at an object. CAND is cleared before the counts are read. */
+static void stamp(struct pom_heap *heap, struct pom_side *side, u32 link)
+{
+	struct pom_gc *gc = &heap->gc;
+
+	if (side->state & POM_LISTED)
+		candidate_unlist(heap, side, link);
+	side->state &= ~POM_CAND;
+	side->link = POM_NIL;
+	if (gc->trace.tail == POM_NIL)
+		gc->trace.head = link;
+	else
+		side_at(heap, gc->trace.tail)->link = link;
+	gc->trace.tail = link;
+	if (gc->cursor == POM_NIL) {
+		gc->cursor = link;
+		gc->slot = 0;
+	}
+	gc->run.visited++;
+
+	if (side->ext) {
+		mark_push(gc, side, link);
+	} else {
+		side->shadow = side->in;
+		paint(side, POM_WHITE);
+	}
+}
+
+static bool object_white(const struct pom_object *obj)
+{
+	return colour(obj->side) == POM_WHITE && !(obj->side->state & POM_DEAD);
+}
+
+static void cursor_advance(struct pom_gc *gc, const struct pom_object *obj)
+{
+	gc->cursor = obj->side->link;
+	gc->slot = 0;
+}
+
+/* What a slot of a white object does to what it names. */
+static void trace_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot)
+{
+	u64 value = *pom_object_slot(obj, slot);
+	struct pom_side *side;
+	u32 link = lower_32_bits(value);
+
+	if (!value)
+		return;
+	side = side_at(heap, link);
+	if (side->state & POM_DEAD)
+		return;
+	if (!colour(side) && born_in_range(&heap->gc, side))
+		stamp(heap, side, link);
+	if (colour(side) == POM_WHITE)
+		side->shadow--;
+}
+
+static void trace_slice(struct pom_heap *heap, int *budget)
+{
+	struct pom_gc *gc = &heap->gc;
+	struct pom_object obj;
+
+	while (*budget > 0) {
+		--*budget;
+		if (gc->cursor == POM_NIL) {
+			if (gc->work.head == POM_NIL) {
+				gc->cursor = gc->trace.head;
+				gc->phase = POM_RESCUE;
+				return;
+			}
+			stamp(heap, side_at(heap, gc->work.head), gc->work.head);
+		}
+		pom_object_at(heap, gc->cursor, &obj);
+		if (object_white(&obj)) {
+			for (; gc->slot < obj.head->slots && *budget > 0; --*budget)
+				trace_slot(heap, &obj, gc->slot++);
+			if (gc->slot < obj.head->slots)
+				return;
+		}
+		cursor_advance(gc, &obj);
+	}
+}
+
+/* Visit what survives: the object taken from the mark stack, or the next. */
+static void mark_slice(struct pom_heap *heap, int *budget)
+{
+	struct pom_gc *gc = &heap->gc;
+	struct pom_object obj;
+	struct pom_side *side;
+	u64 value;
+
+	if (gc->mark == POM_NIL) {
+		gc->mark = gc->stack;
+		gc->mark_slot = 0;
+		pom_object_at(heap, gc->mark, &obj);
+		gc->stack = obj.side->shadow;
+		obj.side->shadow = 0;
+		paint(obj.side, POM_BLACK);
+	} else {
+		pom_object_at(heap, gc->mark, &obj);
+	}
+	for (; !(obj.side->state & POM_DEAD) && gc->mark_slot < obj.head->slots; --*budget) {
+		if (*budget <= 0)
+			return;
+		value = *pom_object_slot(&obj, gc->mark_slot++);
+		if (!value)
+			continue;
+		side = side_at(heap, lower_32_bits(value));
+		if (colour(side) == POM_WHITE)
+			mark_push(gc, side, lower_32_bits(value));
+		/* L: it names something younger than itself now. */
+		if (side->born >= gc->hi)
+			obj.side->state |= POM_CAND;
+	}
+	gc->mark = POM_NIL;
+}
+
+static void rescue_slice(struct pom_heap *heap, int *budget)
+{
+	struct pom_gc *gc = &heap->gc;
+	struct pom_object obj;
+
+	while (*budget > 0) {
+		--*budget;
+		if (gc->mark != POM_NIL || gc->stack != POM_NIL) {
+			mark_slice(heap, budget);
+			continue;
+		}
+		if (gc->cursor == POM_NIL) {
+			/* Nothing is gray and all was judged: what is white is dead. */
+			gc->cursor = gc->trace.head;
+			gc->slot = 0;
+			gc->phase = POM_FREE;
+			return;
+		}
+		pom_object_at(heap, gc->cursor, &obj);
+		if (object_white(&obj) && obj.side->shadow)
+			mark_push(gc, obj.side, gc->cursor);
+		cursor_advance(gc, &obj);
+	}
+}
+
+/* A dead object. Return: false if its slots were not all dropped yet. */
+static bool free_white(struct pom_heap *heap, struct pom_object *obj, int *budget)
+{
+	struct pom_gc *gc = &heap->gc;
+
+	for (; gc->slot < obj->head->slots && *budget > 0; --*budget)
+		pom_object_drop_slot(heap, obj, gc->slot++);
+	if (gc->slot < obj->head->slots)
+		return false;
+
+	gc->run.collected++;
+	heap->freed_collected++;
+	cursor_advance(gc, obj);
+	paint(obj->side, 0);
+	obj->side->state |= POM_DONE;
+	obj->side->link = POM_NIL;
+	if (!obj->side->in)
+		pom_object_release(heap, obj);
+	return true;
+}
+
+/* An object that the collection is done with: it survives, or died meanwhile. */
+static void free_release(struct pom_heap *heap, struct pom_object *obj)
+{
+	struct pom_side *side = obj->side;
+
+	cursor_advance(&heap->gc, obj);
+	paint(side, 0);
+	side->shadow = 0;
+	side->link = POM_NIL;
+	if (side->state & POM_LIMBO)
+		pom_object_release(heap, obj);
+	else if (side->state & POM_CAND)
+		candidate_list(heap, side, obj->block.link);
+}
+
+static void collection_end(struct pom_heap *heap)
+{
+	struct pom_gc *gc = &heap->gc;
+	u32 g = gc->run.generation;
+
+	list_reset(&gc->trace);
+	gc->phase = POM_IDLE;
+	gc->run.duration_ns = ktime_get_ns() - gc->run.began_ns;
+	gc->total_ns += gc->run.duration_ns;
+	gc->stats[g].collections++;
+	gc->stats[g].collected += gc->run.collected;
+	if (g == 2) {
+		gc->long_lived_total = gc->live[2];
+		gc->long_lived_pending = 0;
+	} else if (g == 1) {
+		gc->long_lived_pending += gc->moved - min(gc->moved, gc->run.collected);
+	}
+}
+
+static void free_slice(struct pom_heap *heap, int *budget)
+{
+	struct pom_gc *gc = &heap->gc;
+	struct pom_object obj;
+
+	while (*budget > 0) {
+		--*budget;
+		if (gc->cursor == POM_NIL) {
+			collection_end(heap);
+			return;
+		}
+		pom_object_at(heap, gc->cursor, &obj);
+		if (!object_white(&obj))
+			free_release(heap, &obj);
+		else if (!free_white(heap, &obj, budget))
+			return;
+	}
+}
+
+/* One hold of the lock. The phases may change within. */
+static void collection_slice(struct pom_heap *heap)
+{
+	struct pom_gc *gc = &heap->gc;
+	u64 began = ktime_get_ns();
+	int budget = POM_SLICE;
+
+	while (budget > 0 && gc->phase != POM_IDLE) {
+		if (gc->phase == POM_TRACE)
+			trace_slice(heap, &budget);
+		else if (gc->phase == POM_RESCUE)
+			rescue_slice(heap, &budget);
+		else
+			free_slice(heap, &budget);
+	}
+	began = ktime_get_ns() - began;
+	gc->run.slices++;
+	gc->run.longest_ns = max(gc->run.longest_ns, began);
+	gc->slices++;
+	gc->longest_ns = max(gc->longest_ns, began);
+}
+
+/*
+ * The epoch has come to its end: date everything anew, the permanent
+ * generation 1, then 2, 3, 4. Once in 2^32 collections.
+ */
+static void epoch_renumber(struct pom_heap *heap)
+{
+	struct pom_space *space = &heap->space[POM_OBJECTS];
+	struct pom_gc *gc = &heap->gc;
+	struct pom_arena *arena;
+	struct pom_side *side;
+	u32 n, place, i;
+
+	for (n = 0; n < POM_ARENAS; n++) {
+		if (!space->chunk[n / POM_CHUNK_ARENAS]) {
+			n |= POM_CHUNK_ARENAS - 1;
+			continue;
+		}
+		arena = space->chunk[n / POM_CHUNK_ARENAS]->arena[n % POM_CHUNK_ARENAS];
+		for (place = 0; arena && place < POM_ARENA_POOLS; place++) {
+			if (!arena->pool[place])
+				continue;
+			for (i = 0; i < arena->pool[place]->blocks; i++) {
+				side = &arena->pool[place]->side[i];
+				side->born = 4 - pom_gc_generation(gc, side->born);
+			}
+			cond_resched();
+		}
+	}
+	gc->bound[2] = gc->bound[2] ? 2 : 0;
+	gc->bound[1] = 3;
+	gc->bound[0] = 4;
+	gc->epoch = 4;
+}
+
+/* What is born from now on is younger than all that is. */
+static void epoch_advance(struct pom_heap *heap)
+{
+	struct pom_gc *gc = &heap->gc;
+
+	if (heap->created == gc->created_at)
+		return;
+	gc->created_at = heap->created;
+	if (gc->epoch == U32_MAX)
+		epoch_renumber(heap);
+	gc->epoch++;
+}
+
+static void collection_start(struct pom_heap *heap, u32 g)
+{
+	struct pom_gc *gc = &heap->gc;
+	u32 i;
+
+	epoch_advance(heap);
+	gc->lo = gc->bound[g];
+	gc->hi = gc->epoch;
+	gc->bound[0] = gc->hi;
+	gc->moved = gc->live[0];
+	gc->live[0] = 0;
+	if (g) {
+		gc->bound[1] = gc->hi;
+		gc->moved += gc->live[1];
+		gc->live[1] = 0;
+	}
+	gc->live[g ? 2 : 1] += gc->moved;
+
+	for (i = 0; i <= g; i++) {
+		gc->count[i] = 0;
+		list_splice_tail_to(heap, &gc->cand[i], &gc->work);
+	}
+	if (g + 1 < PYOBJMEM_GENERATIONS)
+		gc->count[g + 1]++;
+
+	gc->run = (struct pom_gc_run) {
+		.number = gc->run.number + 1,
+		.generation = g,
+		.began_ns = ktime_get_ns(),
+	};
+	gc->phase = POM_TRACE;
+}
+
+/**
+ * pom_collect - collect, or see to it that somebody has
+ * @heap: the heap
+ * @generation: oldest generation, 0 to 2
+ * @run: what a collection did that began after the call; may be NULL
+ *
+ * Several callers work on the same collection. One that had begun before is
+ * finished first; of several that wait, the first begins the next one, and the
+ * others share it if it is of their generation.
+ *
+ * Context: may sleep; heap->lock must not be held.
+ * Return: 0, or -EINTR: then the worker finishes what has begun.
+ */
+int pom_collect(struct pom_heap *heap, u32 generation, struct pom_gc_run *run)
+{
+	struct pom_gc *gc = &heap->gc;
+	u64 before;
+	int ret;
+
+	ret = pom_heap_lock_killable(heap);
+	if (ret)
+		return ret;
+	before = gc->run.number;
+	for (;;) {
+		if (gc->phase == POM_IDLE) {
+			if (gc->run.number > before && gc->run.generation >= generation)
+				break;
+			collection_start(heap, generation);
+		}
+		collection_slice(heap);
+		pom_heap_unlock(heap);
+		pom_heap_settle(heap);
+		cond_resched();
+		if (fatal_signal_pending(current)) {
+			queue_work(pom_wq, &heap->collect);
+			return -EINTR;
+		}
+		pom_heap_lock(heap);
+	}
+	if (run)
+		*run = gc->run;
+	pom_pool_trim(&heap->space[POM_OBJECTS]);
+	pom_pool_trim(&heap->space[POM_DATA]);
+	pom_heap_unlock(heap);
+	return 0;
+}
+
+/**
+ * pom_collect_work - collect by itself, or finish what was begun
+ * @work: heap->collect
+ */
+void pom_collect_work(struct work_struct *work)
+{
+	struct pom_heap *heap = container_of(work, struct pom_heap, collect);
+	struct pom_gc *gc = &heap->gc;
+	int due;
+
+	pom_heap_lock(heap);
+	due = gc->phase == POM_IDLE && gc->due ? generation_due(gc) : -1;
+	if (due >= 0)
+		collection_start(heap, due);
+	gc->due = false;
+	while (gc->phase != POM_IDLE) {
+		collection_slice(heap);
+		pom_heap_unlock(heap);
+		cond_resched();
+		pom_heap_lock(heap);
+	}
+	pom_heap_unlock(heap);
+	pom_heap_settle(heap);
+}
+
+/**
+ * pom_freeze - FREEZE and UNFREEZE
+ * @heap: the heap
+ * @freeze: which
+ *
+ * A collection that runs is not disturbed: its range was fixed at its start.
+ *
+ * Context: may sleep; heap->lock must not be held.
+ * Return: 0 or -EINTR.
+ */
+int pom_freeze(struct pom_heap *heap, bool freeze)
+{
+	struct pom_gc *gc = &heap->gc;
+	u32 i;
+	int ret;
+
+	ret = pom_heap_lock_killable(heap);
+	if (ret)
+		return ret;
+	if (!freeze) {
+		gc->bound[2] = 0;
+		list_splice_tail_to(heap, &gc->cand[POM_PERMANENT], &gc->cand[2]);
+		gc->live[2] += gc->live[POM_PERMANENT];
+		gc->live[POM_PERMANENT] = 0;
+		goto unlock;
+	}
+	/* Only renumbering would disturb it. */
+	while (gc->epoch == U32_MAX && gc->phase != POM_IDLE) {
+		collection_slice(heap);
+		pom_heap_unlock(heap);
+		cond_resched();
+		pom_heap_lock(heap);
+	}
+	epoch_advance(heap);
+	for (i = 0; i < PYOBJMEM_GENERATIONS; i++) {
+		gc->bound[i] = gc->epoch;
+		list_splice_tail_to(heap, &gc->cand[i], &gc->cand[POM_PERMANENT]);
+		gc->live[POM_PERMANENT] += gc->live[i];
+		gc->live[i] = 0;
+	}
+unlock:
+	pom_heap_unlock(heap);
+	return 0;
+}

@@ -1,0 +1,500 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pools: pages of equal blocks, and runs of pages that are one block. Owns
+ * which block is in use. Called by object.c and heap.c, under heap->lock, but
+ * for pom_pool_prepare() and pom_pool_discard().
+ *
+ * A page has nothing but blocks: descriptor, bitmap and side headers lie apart,
+ * because clients will see the page. A free block is all zeros.
+ *
+ * Invariants:
+ *  - live == blocks - number of bits in free;
+ *  - a pool is on partial[class][bucket] if a block of it can be taken: one is
+ *    free, and the place has a generation left;
+ *  - a pool in the bucket of the empty ones is counted in space->empty, and in
+ *    space->spare if it was not the first of its class.
+ *
+ * Blocks are taken lowest first from the fullest pools, so that sparse pools
+ * drain and their pages can go.
+ */
+#include <linux/bitmap.h>
+#include <linux/gfp.h>
+#include <linux/nospec.h>
+#include <linux/slab.h>
+
+#include "pyobjmem.h"
+
+/* Empty pools are given back after this. */
+#define TRIM_DELAY	HZ
+
+static unsigned int class_of(u64 size)
+{
+	return (size - 1) / POM_CLASS_STEP;
+}
+
+static void *page_take(void)
+{
+	return (void *)__get_free_page(POM_GFP | __GFP_ZERO);
+}
+
+static bool run_fill(struct pom_pool *pool)
+{
+	u32 i;
+
+	pool->run = kvcalloc(pool->pages, sizeof(*pool->run), POM_GFP);
+	if (!pool->run)
+		return false;
+	for (i = 0; i < pool->pages; i++) {
+		pool->run[i] = page_take();
+		if (!pool->run[i] || fatal_signal_pending(current))
+			return false;
+		cond_resched();
+	}
+	pool->base = pool->run[0];
+	return true;
+}
+
+/**
+ * pom_pool_prepare - make a pool that has no place yet
+ * @kind: the space it is for
+ * @size: bytes of its blocks, a multiple of 8
+ *
+ * Context: may sleep.
+ * Return: the pool, with its pages and side headers, or NULL.
+ */
+struct pom_pool *pom_pool_prepare(enum pom_space_kind kind, u64 size)
+{
+	u32 blocks = size > POM_CLASS_MAX ? 1 : POM_POOL_BYTES / size;
+	struct pom_pool *pool;
+
+	pool = kzalloc(struct_size(pool, free, BITS_TO_U64(blocks)), POM_GFP);
+	if (!pool)
+		return NULL;
+	INIT_LIST_HEAD(&pool->node);
+	pool->size = size;
+	pool->blocks = blocks;
+	pool->bucket = POM_BUCKETS;
+	pool->pages = size > POM_CLASS_MAX ? DIV_ROUND_UP_ULL(size, POM_POOL_BYTES) : 1;
+	bitmap_set((unsigned long *)pool->free, 0, blocks);
+
+	if (kind == POM_OBJECTS) {
+		pool->side = kcalloc(blocks, sizeof(*pool->side), POM_GFP);
+		if (!pool->side)
+			goto err_discard;
+	}
+	if (pom_pool_is_run(pool)) {
+		if (!run_fill(pool))
+			goto err_discard;
+	} else {
+		pool->base = page_take();
+		if (!pool->base)
+			goto err_discard;
+	}
+	return pool;
+
+err_discard:
+	pom_pool_discard(pool);
+	return NULL;
+}
+
+/**
+ * pom_pool_discard - free a pool and its pages
+ * @pool: one that has no place, or whose space is being destroyed; or NULL
+ */
+void pom_pool_discard(struct pom_pool *pool)
+{
+	u32 i;
+
+	if (!pool)
+		return;
+	if (pool->run) {
+		for (i = 0; i < pool->pages; i++)
+			free_page((unsigned long)pool->run[i]);
+		kvfree(pool->run);
+	} else {
+		free_page((unsigned long)pool->base);
+	}
+	kfree(pool->side);
+	kfree(pool);
+}
+
+/* The list on which a pool belongs, POM_BUCKETS if no block can be taken. */
+static unsigned int bucket_of(const struct pom_pool *pool)
+{
+	if (pool->live == pool->blocks || !pom_pool_generation(pool))
+		return POM_BUCKETS;
+	return DIV_ROUND_UP(pool->live * 4, pool->blocks);
+}
+
+static void pool_unfile(struct pom_space *space, struct pom_pool *pool)
+{
+	struct list_head *list;
+
+	if (pool->bucket == POM_BUCKETS)
+		return;
+	list_del_init(&pool->node);
+	if (!pool->bucket) {
+		list = &space->partial[class_of(pool->size)][0];
+		space->empty--;
+		if (!list_empty(list))
+			space->spare--;
+	}
+	pool->bucket = POM_BUCKETS;
+}
+
+static void pool_file(struct pom_space *space, struct pom_pool *pool)
+{
+	unsigned int bucket = bucket_of(pool);
+	struct list_head *list;
+
+	if (bucket == POM_BUCKETS)
+		return;
+	list = &space->partial[class_of(pool->size)][bucket];
+	if (!bucket) {
+		if (!list_empty(list))
+			space->spare++;
+		space->empty++;
+	}
+	list_add(&pool->node, list);
+	pool->bucket = bucket;
+}
+
+static void pool_refile(struct pom_space *space, struct pom_pool *pool)
+{
+	if (bucket_of(pool) == pool->bucket)
+		return;
+	pool_unfile(space, pool);
+	pool_file(space, pool);
+}
+
+static u64 pool_slack(const struct pom_pool *pool)
+{
+	return (u64)pool->pages * POM_POOL_BYTES - pool->blocks * pool->size;
+}
+
+/* Take an empty pool out of the space. */
+static void pool_remove(struct pom_space *space, struct pom_pool *pool)
+{
+	pool_unfile(space, pool);
+	space->slack -= pool_slack(pool);
+	pom_arena_remove(space, pool);
+}
+
+/* Give an empty pool back. Its pages are freed when the lock is dropped. */
+static void pool_drop(struct pom_space *space, struct pom_pool *pool)
+{
+	u32 i;
+
+	pool_remove(space, pool);
+	for (i = 0; i < pool->pages; i++)
+		list_add(&virt_to_page(pool->run ? pool->run[i] : pool->base)->lru,
+			 &space->heap->reap);
+	kvfree(pool->run);
+	kfree(pool->side);
+	kfree(pool);
+}
+
+static int pool_place(struct pom_space *space, struct pom_pool *pool, struct pom_stash *stash)
+{
+	int ret = pom_arena_place(space, pool, stash);
+
+	if (ret)
+		return ret;
+	space->slack += pool_slack(pool);
+	return 0;
+}
+
+/* A pool with a free block: the fullest that there is, or the one of the stash. */
+static int pool_take(struct pom_space *space, u64 size, struct pom_stash *stash,
+		     struct pom_pool **pool)
+{
+	struct pom_pool **spare = &stash->pool[space->kind];
+	unsigned int bucket = size > POM_CLASS_MAX ? 0 : POM_BUCKETS;
+	int ret;
+
+	while (bucket--) {
+		*pool = list_first_entry_or_null(&space->partial[class_of(size)][bucket],
+						 struct pom_pool, node);
+		if (*pool)
+			return 0;
+	}
+
+	if (!*spare || (*spare)->size != size) {
+		ret = pom_arena_room(space, DIV_ROUND_UP_ULL(size, POM_POOL_BYTES));
+		if (ret)
+			return ret;
+		stash->pool_short[space->kind] = size;
+		return -EAGAIN;
+	}
+	ret = pool_place(space, *spare, stash);
+	if (ret)
+		return ret;
+	*pool = *spare;
+	*spare = NULL;
+	if (!pom_pool_is_run(*pool))
+		pool_file(space, *pool);
+	return 0;
+}
+
+/**
+ * pom_block_alloc - take a block
+ * @space: where
+ * @size: bytes, more than 0
+ * @stash: memory to use; of a large block, the prepared run
+ * @block: the block
+ *
+ * Context: heap->lock.
+ * Return: 0; -EAGAIN if @stash is short; -ENOSPC, -EDQUOT. The block is all
+ * zeros, but for what was written into a prepared run.
+ */
+int pom_block_alloc(struct pom_space *space, u64 size, struct pom_stash *stash,
+		    struct pom_block *block)
+{
+	struct pom_pool *pool;
+	u32 index;
+	int ret;
+
+	lockdep_assert_held(&space->heap->lock);
+	size = ALIGN(size, POM_CLASS_STEP);
+	ret = pool_take(space, size, stash, &pool);
+	if (ret)
+		return ret;
+
+	index = find_first_bit((unsigned long *)pool->free, pool->blocks);
+	pool->free[index / 64] &= ~(1ULL << (index % 64));
+	pool->live++;
+	if (!pom_pool_is_run(pool))
+		pool_refile(space, pool);
+	space->used += size;
+
+	block->pool = pool;
+	block->index = index;
+	block->link = (pool->arena->index * POM_ARENA_POOLS + pool->place) * POM_POOL_LINKS +
+		      index * (size >> POM_LINK_SHIFT);
+	return 0;
+}
+
+/* Whether another empty pool may stay, so that the next CREATE finds it. */
+static bool pool_keep(struct pom_space *space, const struct pom_pool *pool)
+{
+	if (pom_pool_is_run(pool) || !pom_pool_generation(pool))
+		return false;
+	return space->spare < POM_EMPTY_KEPT ||
+	       list_empty(&space->partial[class_of(pool->size)][0]);
+}
+
+/**
+ * pom_block_free - give a block back
+ * @space: where
+ * @pool: its pool
+ * @index: its index there; the block must be all zeros, unless it is a run
+ *
+ * Context: heap->lock.
+ */
+void pom_block_free(struct pom_space *space, struct pom_pool *pool, u32 index)
+{
+	lockdep_assert_held(&space->heap->lock);
+	pool->free[index / 64] |= 1ULL << (index % 64);
+	pool->live--;
+	space->used -= pool->size;
+
+	if (pool->live) {
+		pool_refile(space, pool);
+		return;
+	}
+	if (!pool_keep(space, pool)) {
+		pool_drop(space, pool);
+		return;
+	}
+	pool_refile(space, pool);
+	if (space->empty == 1)
+		queue_delayed_work(pom_wq, &space->heap->trim, TRIM_DELAY);
+}
+
+/**
+ * pom_block_undo - undo pom_block_alloc()
+ * @space: where
+ * @block: the block
+ * @stash: gets a prepared run back, with what was written into it
+ *
+ * Context: heap->lock.
+ */
+void pom_block_undo(struct pom_space *space, const struct pom_block *block,
+		    struct pom_stash *stash)
+{
+	struct pom_pool *pool = block->pool;
+
+	if (!pom_pool_is_run(pool)) {
+		pom_block_free(space, pool, block->index);
+		return;
+	}
+	space->used -= pool->size;
+	pool_remove(space, pool);
+	pool->free[0] = 1;
+	pool->live = 0;
+	stash->pool[space->kind] = pool;
+}
+
+/**
+ * pom_pool_next_generation - the generation of a new object
+ * @space: where
+ * @pool: its pool, in which it has been given a block
+ *
+ * Context: heap->lock.
+ * Return: a generation that no object in this place has ever had; not 0.
+ */
+u32 pom_pool_next_generation(struct pom_space *space, struct pom_pool *pool)
+{
+	u32 generation = pool->arena->generation[pool->place]++;
+
+	/* The last one: no block of this place can be taken any more. */
+	if (!pom_pool_generation(pool) && !pom_pool_is_run(pool))
+		pool_refile(space, pool);
+	return generation;
+}
+
+/**
+ * pom_pool_trim - give back all empty pools
+ * @space: where
+ *
+ * Context: heap->lock.
+ */
+void pom_pool_trim(struct pom_space *space)
+{
+	struct pom_pool *pool, *next;
+	unsigned int i;
+
+	lockdep_assert_held(&space->heap->lock);
+	for (i = 0; i < POM_CLASSES && space->empty; i++)
+		list_for_each_entry_safe(pool, next, &space->partial[i][0], node)
+			pool_drop(space, pool);
+}
+
+/* w / words for w < 512 and words <= 64, without a division. */
+static u32 block_index(u32 w, u32 words)
+{
+	static const u32 magic[POM_CLASSES + 1] = {
+#define M(d)	[d] = (65536 + (d) - 1) / (d)
+#define M8(d)	M(d), M((d) + 1), M((d) + 2), M((d) + 3), \
+		M((d) + 4), M((d) + 5), M((d) + 6), M((d) + 7)
+		M8(1), M8(9), M8(17), M8(25), M8(33), M8(41), M8(49), M8(57),
+#undef M8
+#undef M
+	};
+
+	return (w * magic[words]) >> 16;
+}
+
+/**
+ * pom_block_at - the block at a link that is known to be good
+ * @space: where
+ * @link: where a block in use begins
+ * @block: the block
+ *
+ * Context: heap->lock.
+ */
+void pom_block_at(struct pom_space *space, u32 link, struct pom_block *block)
+{
+	u32 number = link / (POM_POOL_LINKS * POM_ARENA_POOLS);
+	struct pom_arena *arena;
+	struct pom_pool *pool;
+
+	arena = space->chunk[number / POM_CHUNK_ARENAS]->arena[number % POM_CHUNK_ARENAS];
+	pool = arena->pool[link / POM_POOL_LINKS % POM_ARENA_POOLS];
+	block->pool = pool;
+	block->link = link;
+	block->index = pom_pool_is_run(pool) ? 0 :
+		       block_index(link % POM_POOL_LINKS, pool->size >> POM_LINK_SHIFT);
+}
+
+/* The pool in whose first page a link lies, if there is one. */
+static struct pom_pool *pool_find(struct pom_space *space, u32 link)
+{
+	u32 number = link / (POM_POOL_LINKS * POM_ARENA_POOLS);
+	struct pom_arena *arena;
+	struct pom_chunk *chunk;
+
+	/* In range whatever the link is: these are pieces of its 32 bits. */
+	chunk = space->chunk[number / POM_CHUNK_ARENAS];
+	if (!chunk)
+		return NULL;
+	arena = chunk->arena[number % POM_CHUNK_ARENAS];
+	if (!arena)
+		return NULL;
+	return arena->pool[link / POM_POOL_LINKS % POM_ARENA_POOLS];
+}
+
+/**
+ * pom_block_find - find the block at a link that may be anything
+ * @space: where
+ * @link: any number
+ * @block: the block
+ *
+ * Context: heap->lock.
+ * Return: whether @link is where a block in use begins.
+ */
+bool pom_block_find(struct pom_space *space, u32 link, struct pom_block *block)
+{
+	struct pom_pool *pool = pool_find(space, link);
+	u32 w = link % POM_POOL_LINKS;
+	u32 index, words;
+
+	if (!pool)
+		return false;
+	words = pom_pool_is_run(pool) ? POM_POOL_LINKS : pool->size >> POM_LINK_SHIFT;
+	index = pom_pool_is_run(pool) ? 0 : block_index(w, words);
+	if (index * words != w || index >= pool->blocks)
+		return false;
+	index = array_index_nospec(index, pool->blocks);
+	if (pool->free[index / 64] & (1ULL << (index % 64)))
+		return false;
+	block->pool = pool;
+	block->index = index;
+	block->link = link;
+	return true;
+}
+
+/**
+ * pom_block_byte - address of a byte of a block
+ * @block: the block
+ * @offset: byte of the block
+ *
+ * Context: heap->lock.
+ * Return: the address; behind it follow the bytes up to the end of the page of
+ * a run, or of the block.
+ */
+void *pom_block_byte(const struct pom_block *block, u64 offset)
+{
+	const struct pom_pool *pool = block->pool;
+
+	if (pool->run)
+		return pool->run[offset >> POM_POOL_SHIFT] + offset_in_page(offset);
+	return pool->base + block->index * pool->size + offset;
+}
+
+/**
+ * pom_block_copy - copy from or into a block
+ * @block: the block
+ * @offset: first byte of the block
+ * @buffer: kernel memory
+ * @length: bytes; the caller has checked that they lie in the block
+ * @write: into the block
+ *
+ * Context: heap->lock.
+ */
+void pom_block_copy(const struct pom_block *block, u64 offset, void *buffer, size_t length,
+		    bool write)
+{
+	while (length) {
+		size_t n = min_t(size_t, length, POM_POOL_BYTES - offset % POM_POOL_BYTES);
+		void *p = pom_block_byte(block, offset);
+
+		if (write)
+			memcpy(p, buffer, n);
+		else
+			memcpy(buffer, p, n);
+		buffer += n;
+		offset += n;
+		length -= n;
+	}
+}

@@ -1,0 +1,857 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * pyobjmem: CPython's object memory as a kernel service. The nouns, who owns
+ * what, and the rules that hold between them.
+ *
+ *	main     module, device, table of operations
+ *	call     one operation: user memory in, lock, do, unlock, user memory out
+ *	batch    many operations in one call
+ *	session  one open of the device, bound to the mm that opened it
+ *	hold     what a session holds: object -> number of takes
+ *	heap     one audience: two spaces, roots, one lock, one collector
+ *	ticket   a file that keeps one object alive while it travels
+ *	object   a block with head and slots; its counts; the cascade of frees
+ *	collect  the cycle collector
+ *	pool     a page of equal blocks, or a run of pages that is one block
+ *	arena    64 places for pools, 256 KB of a space
+ *	user     what the sessions and heaps of one user may take together
+ *
+ * Calls go down this list, never up. Only main, call and batch see pointers
+ * to user memory.
+ *
+ * Locks
+ *
+ *	mmap_lock			(open() registers the notifier, no lock held)
+ *	session->join_lock		which heap the session belongs to, ended
+ *	  heap->lock			everything below a heap: graph, pools, holds
+ *	    pom_mm->lock (spin)		the sessions of an mm
+ *	    pom_users_lock (mutex)	the table of users
+ *
+ * Under heap->lock nothing is allocated, nothing is copied from or to user
+ * memory, and nothing is unmapped: a user copy can be held open for ever
+ * (userfaultfd), and an allocation can wait for reclaim that waits for us.
+ * What an operation needs is put into its stash before; an operation that finds
+ * its stash short returns -EAGAIN with nothing changed, and its caller
+ * drops the lock, fills the stash and tries again. Pages to free are gathered
+ * in heap->reap and freed by pom_heap_unlock().
+ *
+ * Counts
+ *
+ * For every object: ext == sessions that hold it + roots that name it +
+ * tickets of it, and in == slots that name it. An object is freed when both
+ * are 0. The file verify.c recounts all that.
+ */
+#ifndef _POM_PYOBJMEM_H
+#define _POM_PYOBJMEM_H
+
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
+#include <linux/refcount.h>
+#include <linux/sched.h>
+#include <linux/seq_file.h>
+#include <linux/types.h>
+#include <linux/workqueue.h>
+
+#include <linux/pyobjmem.h>
+
+#include "compat.h"
+
+/* Geometry. A place in a space is named by a link: its offset / 8. */
+#define POM_LINK_SHIFT		3
+#define POM_POOL_SHIFT		PAGE_SHIFT
+#define POM_POOL_BYTES		PAGE_SIZE
+#define POM_ARENA_POOLS		64	/* the bits of arena->free_pools */
+#define POM_ARENA_SHIFT		(POM_POOL_SHIFT + 6)
+#define POM_ARENA_BYTES		(1UL << POM_ARENA_SHIFT)
+#define POM_SPACE_SHIFT		(32 + POM_LINK_SHIFT)
+#define POM_SPACE_BYTES		(1ULL << POM_SPACE_SHIFT)
+#define POM_ARENAS		(1U << (POM_SPACE_SHIFT - POM_ARENA_SHIFT))
+#define POM_CHUNK_ARENAS	256U
+#define POM_CHUNKS		(POM_ARENAS / POM_CHUNK_ARENAS)
+#define POM_POOL_LINKS		(POM_POOL_BYTES >> POM_LINK_SHIFT)
+
+/* The link that names no place: an object is larger than the last 8 bytes. */
+#define POM_NIL			U32_MAX
+
+/* Size classes of blocks: 8, 16, ... 512. */
+#define POM_CLASS_STEP		8
+#define POM_CLASS_MAX		512
+#define POM_CLASSES		(POM_CLASS_MAX / POM_CLASS_STEP)
+
+/* Pools of a class by how full they are: empty, quarters, not listed if full. */
+#define POM_BUCKETS		5
+
+/* Empty pools that a space keeps besides one a class. */
+#define POM_EMPTY_KEPT		8
+
+/* A count is refused beyond this, so that no 32-bit field ever wraps. */
+#define POM_COUNT_MAX		(1U << 31)
+
+/* Most slots or objects that are visited under one hold of heap->lock. */
+#define POM_SLICE		256
+
+#define POM_GFP		(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+
+struct pom_heap;
+struct pom_session;
+
+/* --- user.c ------------------------------------------------------------- */
+
+/**
+ * struct pom_user - what one user takes
+ * @node: in the table of users, under pom_users_lock
+ * @count: sessions and heaps that point here, under pom_users_lock
+ * @uid: who it is
+ * @pages: pages of all heaps the user created
+ * @sessions: sessions the user opened
+ * @heaps: heaps the user created
+ */
+struct pom_user {
+	struct list_head node;
+	unsigned long count;
+	kuid_t uid;
+	atomic_long_t pages;
+	atomic_long_t sessions;
+	atomic_long_t heaps;
+};
+
+struct pom_user *pom_user_get(void);
+void pom_user_put(struct pom_user *user);
+bool pom_user_charge(atomic_long_t *counter, unsigned long n, unsigned long limit);
+
+/* --- arena.c ------------------------------------------------------------ */
+
+enum pom_space_kind {
+	POM_OBJECTS,	/* heads, slots, sealed payloads; blocks have side headers */
+	POM_DATA,	/* payloads of mutable objects */
+	POM_SPACES,
+};
+
+/**
+ * struct pom_side - what the kernel knows of an object, out of clients' sight
+ * @ext: sessions, roots and tickets that refer to it
+ * @in: slots that name it; link of the cascade while dying
+ * @shadow: previous candidate while listed; trial count while white; link of
+ *	the mark stack while gray
+ * @state: colour and POM_* flags
+ * @born: epoch of the heap at its creation
+ * @link: next candidate while listed; next traced while traced
+ *
+ * Which of the uses is in force follows from @state: see collect.c.
+ */
+struct pom_side {
+	u32 ext;
+	u32 in;
+	u32 shadow;
+	u32 state;
+	u32 born;
+	u32 link;
+};
+
+/* Colours of an object that the running collection traces */
+#define POM_WHITE	0x01	/* may be garbage */
+#define POM_GRAY	0x02	/* survives, its slots are to be visited */
+#define POM_BLACK	0x03	/* survives */
+#define POM_COLOUR	0x03	/* mask; 0: not traced */
+/* Flags */
+#define POM_CAND	0x04	/* lost a reference: may have become garbage */
+#define POM_LISTED	0x08	/* is on a list of candidates */
+#define POM_DYING	0x10	/* counts are 0: on the cascade */
+#define POM_LIMBO	0x20	/* dead, but the collection has it linked */
+#define POM_DONE	0x40	/* condemned, slots dropped, waits for in == 0 */
+#define POM_DEAD	(POM_DYING | POM_LIMBO | POM_DONE)
+
+/**
+ * struct pom_pool - equal blocks in one page, or one block in a run of pages
+ * @node: in space->partial[][]
+ * @arena: where it lies (for a run: where it begins)
+ * @base: the page (for a run: the first page)
+ * @side: side headers, one a block; NULL in the data space
+ * @run: addresses of all pages of a run, else NULL
+ * @size: bytes of a block
+ * @pages: 1, or number of pages of a run
+ * @blocks: number of blocks
+ * @live: blocks in use
+ * @place: index in the arena
+ * @bucket: which list of its class it is on, POM_BUCKETS if none
+ * @free: bitmap of free blocks
+ */
+struct pom_pool {
+	struct list_head node;
+	struct pom_arena *arena;
+	void *base;
+	struct pom_side *side;
+	void **run;
+	u64 size;
+	u32 pages;
+	u16 blocks;
+	u16 live;
+	u8 place;
+	u8 bucket;
+	u64 free[];
+};
+
+/**
+ * struct pom_arena - 64 places for pools
+ * @node: in space->by_free[], or in a stash
+ * @free_pools: places that a pool may take
+ * @index: number of the arena in its space
+ * @pages: places that have a page
+ * @pool: the pool that begins at a place
+ * @page: the page at a place
+ * @generation: the generation that the next object at a place gets; 0 when
+ *	they are used up: such a place is never used again. Outlives the pool;
+ *	when the arena goes, the highest of them stays in its chunk.
+ */
+struct pom_arena {
+	struct list_head node;
+	u64 free_pools;
+	u32 index;
+	u32 pages;
+	struct pom_pool *pool[POM_ARENA_POOLS];
+	void *page[POM_ARENA_POOLS];
+	u32 generation[POM_ARENA_POOLS];
+};
+
+/**
+ * struct pom_chunk - directory of 256 arenas; lives as long as the heap
+ * @node: in a stash
+ * @arena: the arenas that there are
+ * @generation: where the generations of an arena start when it comes back
+ */
+struct pom_chunk {
+	struct list_head node;
+	struct pom_arena *arena[POM_CHUNK_ARENAS];
+	u32 generation[POM_CHUNK_ARENAS];
+};
+
+/**
+ * struct pom_space - 32 GB of places, the address space of one window
+ * @heap: whose it is
+ * @kind: POM_OBJECTS or POM_DATA
+ * @chunk: directory of arenas
+ * @taken: bitmap of arenas that exist or are used up
+ * @hint: no arena below this number is free
+ * @arenas: arenas that exist
+ * @pages: pages in use
+ * @used: bytes of blocks in use
+ * @slack: bytes at the end of pools and runs that no block can use
+ * @empty: empty pools kept, all classes
+ * @spare: those of them that are not the only one of their class
+ * @by_free_map: bit n - 1: by_free[n] is not empty
+ * @by_free: arenas by number of free places, 1 to 64
+ * @partial: pools with free blocks by class and fullness
+ */
+struct pom_space {
+	struct pom_heap *heap;
+	enum pom_space_kind kind;
+	struct pom_chunk *chunk[POM_CHUNKS];
+	unsigned long *taken;
+	u32 hint;
+	u32 arenas;
+	u64 pages;
+	u64 used;
+	u64 slack;
+	u32 empty;
+	u32 spare;
+	u64 by_free_map;
+	struct list_head by_free[POM_ARENA_POOLS + 1];
+	struct list_head partial[POM_CLASSES][POM_BUCKETS];
+};
+
+/**
+ * struct pom_stash - memory that an operation brings along
+ * @pool: an unplaced pool for a space
+ * @arenas: unused arenas
+ * @chunks: unused chunks
+ * @hold_page: unused pages for the table of holds
+ * @hold_dir: unused directory for it
+ * @pool_short: size of the blocks for which a pool is missing, per space
+ * @arenas_short: arenas that are missing
+ * @chunks_short: chunks that are missing
+ * @hold_dir_order: log2 of the entries of @hold_dir
+ * @hold_dir_short: order of the directory that is missing, or -1
+ * @hold_pages_short: pages for holds are missing
+ *
+ * The first five own memory. The others say what the last attempt lacked, for
+ * pom_stash_fill().
+ */
+struct pom_stash {
+	struct pom_pool *pool[POM_SPACES];
+	struct list_head arenas;
+	struct list_head chunks;
+	struct pom_hold_page *hold_page[2];
+	struct pom_hold_page **hold_dir;
+	u64 pool_short[POM_SPACES];
+	u32 arenas_short;
+	u32 chunks_short;
+	u32 hold_dir_order;
+	int hold_dir_short;
+	bool hold_pages_short;
+};
+
+void pom_stash_init(struct pom_stash *stash);
+int pom_stash_fill(struct pom_stash *stash);
+void pom_stash_drain(struct pom_stash *stash);
+
+int pom_space_init(struct pom_space *space, struct pom_heap *heap, enum pom_space_kind kind);
+void pom_space_destroy(struct pom_space *space);
+int pom_arena_room(struct pom_space *space, u64 pages);
+int pom_arena_place(struct pom_space *space, struct pom_pool *pool, struct pom_stash *stash);
+void pom_arena_remove(struct pom_space *space, struct pom_pool *pool);
+
+/* --- pool.c ------------------------------------------------------------- */
+
+/**
+ * struct pom_block - a block, found or allocated; valid under heap->lock
+ * @pool: its pool
+ * @index: its index in the pool
+ * @link: its place in the space
+ */
+struct pom_block {
+	struct pom_pool *pool;
+	u32 index;
+	u32 link;
+};
+
+struct pom_pool *pom_pool_prepare(enum pom_space_kind kind, u64 size);
+void pom_pool_discard(struct pom_pool *pool);
+int pom_block_alloc(struct pom_space *space, u64 size, struct pom_stash *stash,
+		    struct pom_block *block);
+void pom_block_free(struct pom_space *space, struct pom_pool *pool, u32 index);
+void pom_block_undo(struct pom_space *space, const struct pom_block *block,
+		    struct pom_stash *stash);
+void pom_block_at(struct pom_space *space, u32 link, struct pom_block *block);
+bool pom_block_find(struct pom_space *space, u32 link, struct pom_block *block);
+void *pom_block_byte(const struct pom_block *block, u64 offset);
+void pom_block_copy(const struct pom_block *block, u64 offset, void *buffer, size_t length,
+		    bool write);
+u32 pom_pool_next_generation(struct pom_space *space, struct pom_pool *pool);
+void pom_pool_trim(struct pom_space *space);
+
+static inline u32 pom_pool_generation(const struct pom_pool *pool)
+{
+	return pool->arena->generation[pool->place];
+}
+
+static inline bool pom_pool_is_run(const struct pom_pool *pool)
+{
+	return pool->size > POM_CLASS_MAX;
+}
+
+/* --- hold.c ------------------------------------------------------------- */
+
+/**
+ * struct pom_hold - one object held by one session
+ * @link: the object
+ * @takes: how often the session has taken it; 0: the entry is empty
+ */
+struct pom_hold {
+	u32 link;
+	u32 takes;
+};
+
+#define POM_HOLD_PAGE_SLOTS	510U
+
+/**
+ * struct pom_hold_page - a piece of the table, split in two when three quarters full
+ * @depth: how many bits of the hash its entries have in common
+ * @count: entries in use
+ * @slot: open addressing, linear probing
+ */
+struct pom_hold_page {
+	u32 depth;
+	u32 count;
+	struct pom_hold slot[POM_HOLD_PAGE_SLOTS];
+};
+
+/**
+ * struct pom_holds - what a session holds: an extendible hash table
+ * @dir: 1 << @depth pointers to pages, several to a shallow page
+ * @depth: log2 of the entries of @dir in use
+ * @order: log2 of the entries that @dir has room for
+ * @count: objects held
+ * @multiplier: odd and random, so that nobody can choose handles that collide
+ *
+ * Under heap->lock. An insertion moves at most one page of entries.
+ */
+struct pom_holds {
+	struct pom_hold_page **dir;
+	u32 depth;
+	u32 order;
+	u64 count;
+	u64 multiplier;
+};
+
+void pom_holds_init(struct pom_holds *holds);
+void pom_holds_destroy(struct pom_holds *holds);
+struct pom_hold *pom_holds_find(struct pom_holds *holds, u32 link);
+int pom_holds_room(struct pom_holds *holds, u32 link, struct pom_stash *stash);
+void pom_holds_insert(struct pom_holds *holds, u32 link);
+void pom_holds_remove(struct pom_holds *holds, struct pom_hold *hold);
+u32 pom_holds_pop(struct pom_holds *holds, u64 *cursor);
+int pom_hold_dir_alloc(struct pom_stash *stash, u32 order);
+void pom_hold_dir_free(struct pom_hold_page **dir);
+
+/* Visit every hold of a session. Nothing may be inserted or removed meanwhile. */
+#define pom_holds_for_each(holds, i, page, hold)				\
+	for ((i) = 0; (holds)->dir && (i) < (1U << (holds)->depth); (i)++)	\
+		for ((page) = (holds)->dir[i],					\
+		     (page) = ((i) && (holds)->dir[(i) - 1] == (page)) ? NULL : (page), \
+		     (hold) = (page) ? (page)->slot : NULL;			\
+		     (page) && (hold) < (page)->slot + POM_HOLD_PAGE_SLOTS;	\
+		     (hold)++)							\
+			if ((hold)->takes)
+
+/* --- object.c ----------------------------------------------------------- */
+
+/**
+ * struct pom_object - an object, found; valid while heap->lock is held
+ * @block: where it lies
+ * @side: what the kernel knows of it
+ * @head: its head
+ */
+struct pom_object {
+	struct pom_block block;
+	struct pom_side *side;
+	struct pyobjmem_head *head;
+};
+
+/**
+ * struct pom_args - kernel copies of what an operation points to
+ * @payload: payload of a small CREATE, bytes of WRITE, room for READ
+ * @edges: first values of the slots of CREATE
+ * @run: prepared runs of a large CREATE, the payload already in them
+ */
+struct pom_args {
+	void *payload;
+	u64 *edges;
+	struct pom_pool *run[POM_SPACES];
+};
+
+/* Edges beyond this are linked in slices after the object was made. */
+#define POM_EDGES_AT_ONCE	POM_SLICE
+
+u64 pom_object_bytes(const struct pyobjmem_create *cmd);
+u64 pom_object_data_bytes(const struct pyobjmem_create *cmd);
+void pom_object_at(struct pom_heap *heap, u32 link, struct pom_object *obj);
+int pom_object_find(struct pom_heap *heap, u64 handle, struct pom_object *obj);
+int pom_object_held(struct pom_session *session, u64 handle, struct pom_object *obj);
+u64 pom_object_handle(const struct pom_object *obj);
+u64 *pom_object_slot(const struct pom_object *obj, u32 slot);
+
+int pom_object_create(struct pom_session *session, struct pyobjmem_create *cmd,
+		      struct pom_args *args, struct pom_stash *stash);
+int pom_object_link(struct pom_session *session, u64 handle, const u64 *edges, u32 first,
+		    u32 count);
+int pom_object_get(struct pom_session *session, u64 handle);
+int pom_object_put(struct pom_session *session, u64 handle);
+int pom_object_set_ref(struct pom_session *session, struct pyobjmem_set_ref *cmd);
+int pom_object_get_ref(struct pom_session *session, struct pyobjmem_get_ref *cmd,
+		       struct pom_stash *stash);
+int pom_object_read(struct pom_session *session, struct pyobjmem_read *cmd, void *buffer,
+		    u64 offset, u64 length);
+int pom_object_write(struct pom_session *session, struct pyobjmem_write *cmd, void *buffer,
+		     u64 offset, u64 length);
+int pom_object_inspect(struct pom_session *session, struct pyobjmem_inspect *cmd, u64 *edges,
+		       u32 first, u32 count);
+
+int pom_object_take(struct pom_session *session, struct pom_object *obj,
+		    struct pom_stash *stash);
+void pom_object_lose(struct pom_heap *heap, u32 link);
+int pom_ext_get(struct pom_heap *heap, struct pom_object *obj);
+void pom_ext_put(struct pom_heap *heap, struct pom_object *obj);
+void pom_object_drop_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot);
+void pom_object_release(struct pom_heap *heap, struct pom_object *obj);
+bool pom_cascade_slice(struct pom_heap *heap, int *budget);
+
+/* --- collect.c ---------------------------------------------------------- */
+
+#define POM_PERMANENT	PYOBJMEM_GENERATIONS
+
+enum pom_phase {
+	POM_IDLE,
+	POM_TRACE,	/* stamp, subtract edges inside */
+	POM_RESCUE,	/* what is referred to from outside survives */
+	POM_FREE,	/* what is white is dead */
+};
+
+/**
+ * struct pom_list - candidates or traced objects, linked through their sides
+ * @head: first, or POM_NIL
+ * @tail: last, or POM_NIL
+ */
+struct pom_list {
+	u32 head;
+	u32 tail;
+};
+
+/**
+ * struct pom_gc_run - what one collection did
+ * @number: how many collections began before and with it
+ * @generation: oldest generation it collected
+ * @visited: objects stamped
+ * @collected: objects condemned
+ * @slices: holds of the lock
+ * @longest_ns: longest of them
+ * @began_ns: when it began
+ * @duration_ns: how long it took in all
+ */
+struct pom_gc_run {
+	u64 number;
+	u32 generation;
+	u64 visited;
+	u64 collected;
+	u64 slices;
+	u64 longest_ns;
+	u64 began_ns;
+	u64 duration_ns;
+};
+
+/**
+ * struct pom_gc - the collector of a heap, all under heap->lock
+ * @phase: what the running collection does
+ * @epoch: the date of birth of new objects
+ * @created_at: heap->created when @epoch last advanced
+ * @bound: generation g is born at or after bound[g] and before bound[g - 1]
+ * @cand: candidates by generation, and of the permanent generation
+ * @candidates: how many of all generations, and of the work list
+ * @lo: the running collection traces what was born at or after this,
+ * @hi: and before this
+ * @work: candidates that it has not stamped yet
+ * @trace: objects that it has stamped
+ * @stack: mark stack, through shadow
+ * @cursor: the object being visited, or POM_NIL
+ * @previous: the one before it in @trace, or POM_NIL (FREE only)
+ * @slot: next slot of @cursor to visit
+ * @mark: the object taken from @stack whose slots are being visited
+ * @mark_slot: next slot of it
+ * @run: the running collection, or the last
+ * @moved: containers that it moved into generation 2
+ * @enabled: collect by itself
+ * @due: a collection by itself is queued
+ * @threshold: as gc.set_threshold()
+ * @count: as gc.get_count()
+ * @live: containers by generation
+ * @long_lived_total: containers that survived the last full collection
+ * @long_lived_pending: containers that came into generation 2 since
+ * @stats: collections and collected by generation
+ * @slices: slices of all collections
+ * @longest_ns: longest of all
+ * @total_ns: time of all
+ */
+struct pom_gc {
+	enum pom_phase phase;
+	u32 epoch;
+	u64 created_at;
+	u32 bound[PYOBJMEM_GENERATIONS];
+	struct pom_list cand[PYOBJMEM_GENERATIONS + 1];
+	u64 candidates;
+	u32 lo;
+	u32 hi;
+	struct pom_list work;
+	struct pom_list trace;
+	u32 stack;
+	u32 cursor;
+	u32 previous;
+	u32 slot;
+	u32 mark;
+	u32 mark_slot;
+	struct pom_gc_run run;
+	u64 moved;
+	bool enabled;
+	bool due;
+	u32 threshold[PYOBJMEM_GENERATIONS];
+	u32 count[PYOBJMEM_GENERATIONS];
+	u64 live[PYOBJMEM_GENERATIONS + 1];
+	u64 long_lived_total;
+	u64 long_lived_pending;
+	struct {
+		u64 collections;
+		u64 collected;
+	} stats[PYOBJMEM_GENERATIONS];
+	u64 slices;
+	u64 longest_ns;
+	u64 total_ns;
+};
+
+void pom_gc_init(struct pom_heap *heap);
+u32 pom_gc_generation(const struct pom_gc *gc, u32 born);
+void pom_gc_born(struct pom_heap *heap, struct pom_object *obj);
+void pom_gc_freed(struct pom_heap *heap, struct pom_object *obj);
+void pom_gc_touch(struct pom_heap *heap, struct pom_object *obj);
+void pom_gc_flag(struct pom_heap *heap, struct pom_object *obj);
+void pom_gc_unflag(struct pom_heap *heap, struct pom_object *obj);
+int pom_collect(struct pom_heap *heap, u32 generation, struct pom_gc_run *run);
+int pom_freeze(struct pom_heap *heap, bool freeze);
+void pom_collect_work(struct work_struct *work);
+
+/* --- heap.c ------------------------------------------------------------- */
+
+/**
+ * struct pom_heap - one audience
+ * @kref: the users together, and each session that has ever joined
+ * @users: sessions joined, descriptors, tickets; with the last one all goes
+ * @id: number, never used twice
+ * @user: who created it and pays for it
+ * @nomap: can never be mapped
+ * @lock: all that follows; see the top of this file
+ * @space: the blocks
+ * @roots: handles of the roots
+ * @sessions: sessions joined
+ * @tickets: tickets that are open
+ * @nr_sessions: how many
+ * @nr_tickets: how many
+ * @pages: pages of both spaces
+ * @pages_limit: most of them
+ * @objects: objects that live
+ * @objects_limit: most of them
+ * @created: objects ever created
+ * @freed_counted: objects freed because their counts were 0
+ * @freed_collected: objects freed by the collector
+ * @dying: the cascade: objects whose counts are 0, linked through @in
+ * @dropping: the one of them whose slots are being dropped, or POM_NIL
+ * @dropping_slot: its next slot
+ * @reap: pages to free once the lock is dropped
+ * @gc: the collector
+ * @settle: finishes a cascade whose caller was killed
+ * @collect: collects by itself, finishes what a killed caller began
+ * @trim: gives back empty pools after a second
+ * @destroy: frees everything
+ * @debugfs: directory
+ */
+struct pom_heap {
+	struct kref kref;
+	refcount_t users;
+	u64 id;
+	struct pom_user *user;
+	bool nomap;
+
+	struct mutex lock;
+	struct pom_space space[POM_SPACES];
+	u64 roots[PYOBJMEM_ROOTS];
+	struct list_head sessions;
+	struct list_head tickets;
+	u64 nr_sessions;
+	u64 nr_tickets;
+	u64 pages;
+	u64 pages_limit;
+	u64 objects;
+	u64 objects_limit;
+	u64 created;
+	u64 freed_counted;
+	u64 freed_collected;
+	u32 dying;
+	u32 dropping;
+	u32 dropping_slot;
+	struct list_head reap;
+	struct pom_gc gc;
+
+	struct work_struct settle;
+	struct work_struct collect;
+	struct delayed_work trim;
+	struct work_struct destroy;
+	struct dentry *debugfs;
+};
+
+struct pom_heap *pom_heap_create(u32 flags);
+struct file *pom_heap_file(struct pom_heap *heap, u32 rights);
+struct pom_heap *pom_heap_from_fd(int fd, u32 *rights);
+void pom_heap_get(struct pom_heap *heap);
+void pom_heap_put(struct pom_heap *heap);
+bool pom_heap_use(struct pom_heap *heap);
+void pom_heap_unuse(struct pom_heap *heap);
+void pom_heap_lock(struct pom_heap *heap);
+int pom_heap_lock_killable(struct pom_heap *heap);
+void pom_heap_unlock(struct pom_heap *heap);
+bool pom_heap_unsettled(const struct pom_heap *heap);
+void pom_heap_settle(struct pom_heap *heap);
+void pom_heap_relieve(struct pom_heap *heap);
+int pom_heap_configure(struct pom_session *session, struct pyobjmem_heap_configure *cmd);
+int pom_heap_set_root(struct pom_session *session, struct pyobjmem_set_root *cmd);
+int pom_heap_get_root(struct pom_session *session, struct pyobjmem_get_root *cmd,
+		      struct pom_stash *stash);
+void pom_heap_stats(struct pom_heap *heap, struct pyobjmem_stats *stats);
+
+/* --- ticket.c ----------------------------------------------------------- */
+
+/**
+ * struct pom_ticket - an object on its way
+ * @heap: its heap, used
+ * @node: in heap->tickets
+ * @handle: the object
+ */
+struct pom_ticket {
+	struct pom_heap *heap;
+	struct list_head node;
+	u64 handle;
+};
+
+struct file *pom_ticket_create(struct pom_session *session, u64 handle);
+int pom_ticket_redeem(struct pom_session *session, struct pyobjmem_redeem *cmd,
+		      const struct file *file, struct pom_stash *stash);
+
+/* --- session.c ---------------------------------------------------------- */
+
+/**
+ * struct pom_mm - the sessions of one address space
+ * @mn: tells when it goes
+ * @lock: protects @sessions
+ * @sessions: those that have not ended
+ */
+struct pom_mm {
+	struct mmu_notifier mn;
+	spinlock_t lock;
+	struct list_head sessions;
+};
+
+/**
+ * struct pom_session - one open of the device
+ * @kref: the file, and a queued @end
+ * @mm: the address space it belongs to; compared, never dereferenced
+ * @owner: its notifier
+ * @mm_node: in @owner->sessions, until the session ends
+ * @user: who opened it
+ * @pid: thread group that opened it, for people
+ * @comm: its name, for people
+ * @join_lock: serialises joining and ending
+ * @heap: what it joined; set once, stays until the session is freed
+ * @rights: PYOBJMEM_RIGHT_*, set before @heap
+ * @ended: under @join_lock and heap->lock: no operation any more
+ * @heap_node: in heap->sessions, under heap->lock
+ * @holds: under heap->lock
+ * @end: ends the session when its mm goes
+ */
+struct pom_session {
+	struct kref kref;
+	struct mm_struct *mm;
+	struct pom_mm *owner;
+	struct list_head mm_node;
+	struct pom_user *user;
+	pid_t pid;
+	char comm[TASK_COMM_LEN];
+	struct mutex join_lock;
+	struct pom_heap *heap;
+	u32 rights;
+	bool ended;
+	struct list_head heap_node;
+	struct pom_holds holds;
+	struct work_struct end;
+};
+
+struct pom_session *pom_session_open(void);
+void pom_session_put(struct pom_session *session);
+int pom_session_join(struct pom_session *session, struct pom_heap *heap, u32 rights);
+bool pom_session_end(struct pom_session *session);
+struct pom_heap *pom_session_heap(struct pom_session *session);
+int pom_session_lock(struct pom_session *session);
+void pom_session_exit(void);
+
+/* --- call.c, batch.c ---------------------------------------------------- */
+
+/**
+ * union pom_command - kernel copy of the structure of any operation
+ * @head: what all begin with
+ */
+union pom_command {
+	struct {
+		u32 size;
+		u32 flags;
+	} head;
+	struct pyobjmem_query query;
+	struct pyobjmem_heap_create heap_create;
+	struct pyobjmem_heap_join heap_join;
+	struct pyobjmem_heap_configure heap_configure;
+	struct pyobjmem_export export;
+	struct pyobjmem_redeem redeem;
+	struct pyobjmem_collect collect;
+	struct pyobjmem_stats stats;
+	struct pyobjmem_inspect inspect;
+	struct pyobjmem_batch batch;
+	union pyobjmem_command object;
+};
+
+/**
+ * struct pom_request - one ioctl
+ * @op: number of the operation
+ * @size: bytes of @cmd that the caller knows
+ * @user: the caller's structure
+ * @cmd: the kernel's copy
+ * @small: room for small copies from and to user memory
+ */
+struct pom_request {
+	u32 op;
+	u32 size;
+	void __user *user;
+	union pom_command cmd;
+	u64 small[32];
+};
+
+/**
+ * struct pom_op - an operation, as the table in main.c has it
+ * @execute: does it
+ * @size: size of its structure
+ * @min_size: least size that is accepted
+ * @flags: flags that are known
+ * @reserved: offset of a reserved member, 0 if there is none
+ * @batch: can be part of a BATCH
+ */
+struct pom_op {
+	int (*execute)(struct pom_session *session, struct pom_request *rq);
+	u16 size;
+	u16 min_size;
+	u32 flags;
+	u16 reserved;
+	bool batch;
+};
+
+extern const struct pom_op pom_ops[PYOBJMEM_OP_COUNT];
+
+int pom_op_check(const struct pom_op *op, const void *cmd);
+int pom_reply(const struct pom_request *rq);
+int pom_session_do(struct pom_session *session,
+		   int (*fn)(struct pom_session *session, void *data, struct pom_stash *stash),
+		   void *data, struct pom_stash *stash);
+int pom_call_check(u32 op, const union pyobjmem_command *cmd);
+int pom_call_stage_bytes(u32 op, const union pyobjmem_command *cmd, u64 *bytes);
+int pom_call_stage(u32 op, const union pyobjmem_command *cmd, struct pom_args *args,
+		   void *buffer);
+int pom_call_large(struct pom_session *session, const struct pyobjmem_create *cmd,
+		   struct pom_args *args);
+bool pom_call_in_slices(u32 op, const union pyobjmem_command *cmd, const struct pom_args *args);
+int pom_call_locked(struct pom_session *session, u32 op, union pyobjmem_command *cmd,
+		    struct pom_args *args, struct pom_stash *stash);
+int pom_call_run(struct pom_session *session, u32 op, union pyobjmem_command *cmd,
+		 struct pom_args *args, struct pom_stash *stash);
+void pom_call_undo(struct pom_session *session, u64 handle);
+void pom_args_discard(struct pom_args *args);
+
+int pom_request_object(struct pom_session *session, struct pom_request *rq);
+int pom_request_read(struct pom_session *session, struct pom_request *rq);
+int pom_request_write(struct pom_session *session, struct pom_request *rq);
+int pom_request_inspect(struct pom_session *session, struct pom_request *rq);
+int pom_request_batch(struct pom_session *session, struct pom_request *rq);
+
+/* --- debugfs.c, verify.c ------------------------------------------------ */
+
+void pom_debugfs_init(void);
+void pom_debugfs_exit(void);
+void pom_debugfs_add(struct pom_heap *heap);
+void pom_debugfs_remove(struct pom_heap *heap);
+int pom_verify_show(struct seq_file *m, void *unused);
+
+/* --- main.c ------------------------------------------------------------- */
+
+extern struct workqueue_struct *pom_wq;
+extern unsigned long pom_heap_bytes;
+extern unsigned long pom_heap_objects;
+extern unsigned long pom_session_holds;
+extern unsigned long pom_user_bytes;
+extern unsigned long pom_user_sessions;
+extern unsigned long pom_user_heaps;
+extern unsigned int pom_first_generation;
+extern unsigned int pom_first_epoch;
+
+#endif /* _POM_PYOBJMEM_H */

@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * verify: recount a whole heap and name the first identity that does not hold.
+ * Reads what all others own; called through debugfs.
+ *
+ * Nothing is allocated. The counts are checked by taking off every object what
+ * refers to it: then all ext and in must be 0. Afterwards all of it is added
+ * again. heap->lock is held throughout, so nobody sees the counts in between.
+ */
+#include <linux/bitmap.h>
+#include <linux/sched.h>
+
+#include "pyobjmem.h"
+
+#define complain(m, fmt, ...)	(seq_printf(m, fmt "\n", ##__VA_ARGS__), false)
+
+/* Call @fn for every object of a pool; stop when it says false. */
+static bool for_each_in_pool(struct seq_file *m, struct pom_heap *heap, struct pom_pool *pool,
+			     bool (*fn)(struct seq_file *m, struct pom_heap *heap,
+					struct pom_object *obj, u32 sign),
+			     u32 sign)
+{
+	struct pom_object obj;
+	u32 link, i;
+
+	for (i = 0; i < pool->blocks; i++) {
+		if (pool->free[i / 64] & (1ULL << (i % 64)))
+			continue;
+		link = (pool->arena->index * POM_ARENA_POOLS + pool->place) * POM_POOL_LINKS;
+		pom_object_at(heap, link + i * (pool->size >> POM_LINK_SHIFT), &obj);
+		if (!fn(m, heap, &obj, sign))
+			return false;
+	}
+	return true;
+}
+
+/* Call @fn for every object; stop when it says false. */
+static bool for_each_object(struct seq_file *m, struct pom_heap *heap,
+			    bool (*fn)(struct seq_file *m, struct pom_heap *heap,
+				       struct pom_object *obj, u32 sign),
+			    u32 sign)
+{
+	struct pom_space *space = &heap->space[POM_OBJECTS];
+	struct pom_arena *arena;
+	u32 i, place;
+
+	for (i = 0; i < POM_ARENAS; i++) {
+		if (!space->chunk[i / POM_CHUNK_ARENAS]) {
+			i |= POM_CHUNK_ARENAS - 1;
+			continue;
+		}
+		arena = space->chunk[i / POM_CHUNK_ARENAS]->arena[i % POM_CHUNK_ARENAS];
+		for (place = 0; arena && place < POM_ARENA_POOLS; place++) {
+			if (arena->pool[place] &&
+			    !for_each_in_pool(m, heap, arena->pool[place], fn, sign))
+				return false;
+			cond_resched();
+		}
+	}
+	return true;
+}
+
+/* --- Space --------------------------------------------------------------- */
+
+struct space_sums {
+	u64 used;
+	u64 free;
+	u64 unused;
+	u64 slack;
+	u64 arenas;
+	u64 pages;
+	u64 objects;
+	u32 empty;
+};
+
+static bool verify_pool(struct seq_file *m, struct pom_space *space, struct pom_pool *pool,
+			struct space_sums *sums)
+{
+	u32 free = bitmap_weight((unsigned long *)pool->free, pool->blocks);
+	u64 slack = (u64)pool->pages * POM_POOL_BYTES - pool->blocks * pool->size;
+	u64 link = (pool->arena->index * POM_ARENA_POOLS + pool->place) * POM_POOL_LINKS;
+	u8 *byte;
+	u32 i;
+
+	if (pool->live + free != pool->blocks)
+		return complain(m, "pool at %#llx: live %u + free %u != blocks %u", link,
+				pool->live, free, pool->blocks);
+	if (!pool->live && pom_pool_is_run(pool))
+		return complain(m, "run at %#llx: empty but there", link);
+	for (i = 0; i < pool->blocks; i++) {
+		if (!(pool->free[i / 64] & (1ULL << (i % 64))))
+			continue;
+		byte = pool->base + i * pool->size;
+		if (memchr_inv(byte, 0, pool->size))
+			return complain(m, "pool at %#llx: free block %u is not zero", link, i);
+	}
+	sums->used += pool->live * pool->size;
+	sums->free += free * pool->size;
+	sums->slack += slack;
+	sums->empty += !pool->live;
+	if (space->kind == POM_OBJECTS)
+		sums->objects += pool->live;
+	return true;
+}
+
+static bool verify_arena(struct seq_file *m, struct pom_space *space, struct pom_arena *arena,
+			 struct space_sums *sums)
+{
+	u32 pages = 0, place;
+
+	for (place = 0; place < POM_ARENA_POOLS; place++) {
+		bool free = arena->free_pools & (1ULL << place);
+
+		if (arena->page[place]) {
+			pages++;
+			if (free)
+				return complain(m, "arena %u: place %u is free and has a page",
+						arena->index, place);
+		} else if (!free && arena->generation[place]) {
+			return complain(m, "arena %u: place %u is neither free nor taken",
+					arena->index, place);
+		}
+		if (arena->pool[place] && !arena->page[place])
+			return complain(m, "arena %u: place %u has a pool without a page",
+					arena->index, place);
+		if (arena->pool[place] && !verify_pool(m, space, arena->pool[place], sums))
+			return false;
+	}
+	if (pages != arena->pages || !pages)
+		return complain(m, "arena %u: pages %u, counted %u", arena->index, arena->pages,
+				pages);
+	sums->arenas++;
+	sums->pages += pages;
+	sums->unused += (POM_ARENA_POOLS - pages) * POM_POOL_BYTES;
+	return true;
+}
+
+static bool verify_space(struct seq_file *m, struct pom_space *space, struct space_sums *all)
+{
+	struct space_sums sums = {};
+	struct pom_arena *arena;
+	u32 i;
+
+	for (i = 0; i < POM_ARENAS; i++) {
+		if (!space->chunk[i / POM_CHUNK_ARENAS]) {
+			i |= POM_CHUNK_ARENAS - 1;
+			continue;
+		}
+		arena = space->chunk[i / POM_CHUNK_ARENAS]->arena[i % POM_CHUNK_ARENAS];
+		if (arena && !verify_arena(m, space, arena, &sums))
+			return false;
+		cond_resched();
+	}
+	if (sums.arenas != space->arenas || sums.pages != space->pages ||
+	    sums.used != space->used || sums.slack != space->slack || sums.empty != space->empty)
+		return complain(m, "space %u: counters are not what is there", space->kind);
+	if (sums.used + sums.free + sums.unused + sums.slack != sums.arenas * POM_ARENA_BYTES)
+		return complain(m, "space %u: used %llu + free %llu + unused %llu + slack %llu != %llu arenas",
+				space->kind, sums.used, sums.free, sums.unused, sums.slack,
+				sums.arenas);
+	all->pages += sums.pages;
+	all->objects += sums.objects;
+	return true;
+}
+
+/* --- Counts -------------------------------------------------------------- */
+
+static bool count_slots(struct seq_file *m, struct pom_heap *heap, struct pom_object *obj,
+			u32 sign)
+{
+	struct pom_object target;
+	u64 value;
+	u32 i;
+
+	for (i = 0; i < obj->head->slots; i++) {
+		value = *pom_object_slot(obj, i);
+		if (!value)
+			continue;
+		pom_object_at(heap, lower_32_bits(value), &target);
+		target.side->in += sign;
+	}
+	return true;
+}
+
+/* A slot names an object that is there: checked before anything is counted. */
+static bool check_slots(struct seq_file *m, struct pom_heap *heap, struct pom_object *obj,
+			u32 sign)
+{
+	struct pom_object target;
+	u64 value;
+	u32 i;
+
+	for (i = 0; i < obj->head->slots; i++) {
+		value = *pom_object_slot(obj, i);
+		if (!value)
+			continue;
+		if (!pom_block_find(&heap->space[POM_OBJECTS], lower_32_bits(value),
+				    &target.block))
+			return complain(m, "object %#llx: slot %u names no block: %#llx",
+					pom_object_handle(obj), i, value);
+		pom_object_at(heap, lower_32_bits(value), &target);
+		if (pom_object_handle(&target) != value || target.side->state & POM_DYING)
+			return complain(m, "object %#llx: slot %u names a dead object: %#llx",
+					pom_object_handle(obj), i, value);
+	}
+	return true;
+}
+
+static bool check_counts(struct seq_file *m, struct pom_heap *heap, struct pom_object *obj,
+			 u32 sign)
+{
+	if (obj->side->ext)
+		return complain(m, "object %#llx: ext is %d more than refer to it",
+				pom_object_handle(obj), (int)obj->side->ext);
+	/* The cascade owns in while an object is dying. */
+	if (obj->side->in && !(obj->side->state & POM_DYING))
+		return complain(m, "object %#llx: in is %d more than name it",
+				pom_object_handle(obj), (int)obj->side->in);
+	return true;
+}
+
+static void count_ext(struct pom_heap *heap, u32 link, u32 sign)
+{
+	struct pom_object obj;
+
+	pom_object_at(heap, link, &obj);
+	obj.side->ext += sign;
+}
+
+/* Take off (@sign -1) or add (@sign 1) all that refers to objects. */
+static void count_all(struct seq_file *m, struct pom_heap *heap, u32 sign)
+{
+	struct pom_hold_page *page;
+	struct pom_session *session;
+	struct pom_ticket *ticket;
+	struct pom_hold *hold;
+	u32 i;
+
+	list_for_each_entry(session, &heap->sessions, heap_node)
+		pom_holds_for_each(&session->holds, i, page, hold)
+			count_ext(heap, hold->link, sign);
+	list_for_each_entry(ticket, &heap->tickets, node)
+		count_ext(heap, lower_32_bits(ticket->handle), sign);
+	for (i = 0; i < PYOBJMEM_ROOTS; i++)
+		if (heap->roots[i])
+			count_ext(heap, lower_32_bits(heap->roots[i]), sign);
+	for_each_object(m, heap, count_slots, sign);
+}
+
+static bool verify_holds(struct seq_file *m, struct pom_heap *heap)
+{
+	struct pom_session *session;
+	struct pom_hold_page *page;
+	struct pom_block block;
+	struct pom_hold *hold;
+	u64 n;
+	u32 i;
+
+	list_for_each_entry(session, &heap->sessions, heap_node) {
+		n = 0;
+		pom_holds_for_each(&session->holds, i, page, hold) {
+			n++;
+			if (!pom_block_find(&heap->space[POM_OBJECTS], hold->link, &block))
+				return complain(m, "session of %d holds no block: %#x",
+						session->pid, hold->link);
+		}
+		if (n != session->holds.count)
+			return complain(m, "session of %d: holds %llu, counted %llu",
+					session->pid, session->holds.count, n);
+	}
+	return true;
+}
+
+/* --- Candidates ---------------------------------------------------------- */
+
+static bool check_candidate(struct seq_file *m, struct pom_heap *heap, struct pom_object *obj,
+			    u32 sign)
+{
+	u32 state = obj->side->state;
+	u32 generation = pom_gc_generation(&heap->gc, obj->side->born);
+	struct pom_object target;
+	u64 value;
+	u32 i;
+
+	if (!!(state & POM_LISTED) != (state & POM_CAND && !(state & POM_COLOUR)))
+		return complain(m, "object %#llx: state %#x", pom_object_handle(obj), state);
+	if (heap->gc.phase == POM_IDLE && state & POM_COLOUR)
+		return complain(m, "object %#llx: traced by no collection",
+				pom_object_handle(obj));
+	/* L, the rule that lets the collector leave old objects alone. */
+	if (obj->side->ext || state & (POM_CAND | POM_COLOUR | POM_DEAD))
+		return true;
+	for (i = 0; i < obj->head->slots; i++) {
+		value = *pom_object_slot(obj, i);
+		if (!value)
+			continue;
+		pom_object_at(heap, lower_32_bits(value), &target);
+		if (pom_gc_generation(&heap->gc, target.side->born) < generation)
+			return complain(m, "object %#llx: old, no candidate, and names a younger one",
+					pom_object_handle(obj));
+	}
+	return true;
+}
+
+static bool verify_list(struct seq_file *m, struct pom_heap *heap, const struct pom_list *list,
+			u32 generation, u64 *n)
+{
+	u32 previous = POM_NIL, link;
+	struct pom_object obj;
+
+	for (link = list->head; link != POM_NIL; link = obj.side->link) {
+		pom_object_at(heap, link, &obj);
+		if (!(obj.side->state & POM_LISTED) || obj.side->shadow != previous)
+			return complain(m, "candidate at %#x is linked wrongly", link);
+		if (list != &heap->gc.work &&
+		    generation != pom_gc_generation(&heap->gc, obj.side->born))
+			return complain(m, "candidate at %#x is on the list of generation %u",
+					link, generation);
+		previous = link;
+		++*n;
+	}
+	if (list->tail != previous)
+		return complain(m, "list of candidates %u ends at %#x, not at %#x", generation,
+				previous, list->tail);
+	return true;
+}
+
+static bool verify_candidates(struct seq_file *m, struct pom_heap *heap)
+{
+	const struct pom_gc *gc = &heap->gc;
+	u64 n = 0;
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(gc->cand); i++)
+		if (!verify_list(m, heap, &gc->cand[i], i, &n))
+			return false;
+	if (!verify_list(m, heap, &gc->work, ARRAY_SIZE(gc->cand), &n))
+		return false;
+	if (n != gc->candidates)
+		return complain(m, "candidates %llu, counted %llu", gc->candidates, n);
+	return for_each_object(m, heap, check_candidate, 0);
+}
+
+static bool verify_heap(struct seq_file *m, struct pom_heap *heap)
+{
+	struct space_sums sums = {};
+	bool ok;
+
+	if (!verify_space(m, &heap->space[POM_OBJECTS], &sums) ||
+	    !verify_space(m, &heap->space[POM_DATA], &sums))
+		return false;
+	if (sums.pages != heap->pages || sums.objects != heap->objects)
+		return complain(m, "heap: pages %llu, counted %llu; objects %llu, counted %llu",
+				heap->pages, sums.pages, heap->objects, sums.objects);
+	if (!verify_holds(m, heap) || !for_each_object(m, heap, check_slots, 0))
+		return false;
+
+	count_all(m, heap, -1);
+	ok = for_each_object(m, heap, check_counts, 0);
+	count_all(m, heap, 1);
+	return ok && verify_candidates(m, heap);
+}
+
+/**
+ * pom_verify_show - recount a heap
+ * @m: where to say what is wrong, or "ok"
+ * @unused: not used
+ *
+ * Context: may sleep; takes heap->lock for as long as it counts.
+ * Return: 0.
+ */
+int pom_verify_show(struct seq_file *m, void *unused)
+{
+	struct pom_heap *heap = m->private;
+
+	pom_heap_lock(heap);
+	if (verify_heap(m, heap))
+		seq_puts(m, "ok\n");
+	pom_heap_unlock(heap);
+	return 0;
+}
