@@ -166,33 +166,34 @@ static u32 arena_number(struct pom_space *space, u32 count)
 }
 
 /**
- * pom_arena_room - check the limits for more pages
+ * pom_arena_room - check the limit of the heap for more pages
  * @space: where
  * @pages: how many
  *
- * Context: heap->lock, or none for a first guess.
+ * Context: heap->lock.
  * Return: 0 or -ENOSPC.
  */
 int pom_arena_room(struct pom_space *space, u64 pages)
 {
 	struct pom_heap *heap = space->heap;
-	u64 have = READ_ONCE(heap->pages);
-	u64 limit = READ_ONCE(heap->pages_limit);
 
-	return pages > limit || have > limit - pages ? -ENOSPC : 0;
+	return pages > heap->pages_limit - heap->pages ? -ENOSPC : 0;
 }
 
-static int arena_charge(struct pom_space *space, u64 pages)
+static int arena_charge(struct pom_space *space, struct pom_pool *pool)
 {
 	struct pom_heap *heap = space->heap;
-	int ret = pom_arena_room(space, pages);
+	int ret = pom_arena_room(space, pool->pages);
 
 	if (ret)
 		return ret;
-	if (!pom_user_charge(&heap->user->pages, pages, READ_ONCE(pom_user_bytes) / PAGE_SIZE))
+	/* A run was charged to the user before its pages were taken. */
+	if (!pool->charged &&
+	    !pom_user_charge(&heap->user->pages, pool->pages, pom_user_pages_limit()))
 		return -EDQUOT;
-	WRITE_ONCE(heap->pages, heap->pages + pages);
-	space->pages += pages;
+	pool->charged = NULL;
+	heap->pages += pool->pages;
+	space->pages += pool->pages;
 	return 0;
 }
 
@@ -201,7 +202,7 @@ static void arena_uncharge(struct pom_space *space, u64 pages)
 	struct pom_heap *heap = space->heap;
 
 	space->pages -= pages;
-	WRITE_ONCE(heap->pages, heap->pages - pages);
+	heap->pages -= pages;
 	atomic_long_sub(pages, &heap->user->pages);
 }
 
@@ -237,6 +238,7 @@ int pom_arena_place(struct pom_space *space, struct pom_pool *pool, struct pom_s
 	if (count == 1)
 		arena = arena_search(space, pool->pages, &place);
 	if (!arena) {
+		place = 0;
 		index = arena_number(space, count);
 		if (index >= POM_ARENAS)
 			return -ENOSPC;
@@ -244,7 +246,7 @@ int pom_arena_place(struct pom_space *space, struct pom_pool *pool, struct pom_s
 		if (ret)
 			return ret;
 	}
-	ret = arena_charge(space, pool->pages);
+	ret = arena_charge(space, pool);
 	if (ret)
 		return ret;
 	if (!arena) {
@@ -432,6 +434,7 @@ int pom_stash_fill(struct pom_stash *stash)
 	int ret;
 
 	might_sleep();
+	stash->filled = true;
 	ret = stash_fill_pools(stash);
 	if (!ret)
 		ret = stash_fill_arenas(stash);
@@ -450,6 +453,8 @@ void pom_stash_drain(struct pom_stash *stash)
 	struct pom_chunk *chunk, *next_chunk;
 	unsigned int i;
 
+	if (!stash->filled)
+		return;
 	for (i = 0; i < POM_SPACES; i++)
 		pom_pool_discard(stash->pool[i]);
 	list_for_each_entry_safe(arena, next_arena, &stash->arenas, node)
@@ -459,5 +464,4 @@ void pom_stash_drain(struct pom_stash *stash)
 	for (i = 0; i < ARRAY_SIZE(stash->hold_page); i++)
 		kfree(stash->hold_page[i]);
 	pom_hold_dir_free(stash->hold_dir);
-	pom_stash_init(stash);
 }

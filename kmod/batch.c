@@ -9,7 +9,7 @@
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
-#include "pyobjmem.h"
+#include "call.h"
 
 #define BATCH_AT_ONCE	64
 
@@ -19,6 +19,8 @@
  * @entries: kernel copy of the entries
  * @args: what each of them points to
  * @buffer: staged payloads and edges, room for READ
+ * @staged: its size
+ * @carries: some operation has a payload, edges or a buffer
  * @stash: memory for all of them
  */
 struct batch {
@@ -26,6 +28,8 @@ struct batch {
 	struct pyobjmem_batch_entry *entries;
 	struct pom_args *args;
 	void *buffer;
+	u64 staged;
+	bool carries;
 	struct pom_stash stash;
 };
 
@@ -57,10 +61,10 @@ static int entry_check(const struct pyobjmem_batch_entry *entry)
 }
 
 /* Copy the entries; find out what is wrong with them, and how much they carry. */
-static int batch_read(struct batch *batch, u64 *staged)
+static int batch_read(struct batch *batch)
 {
 	struct pyobjmem_batch *cmd = batch->cmd;
-	u64 carried = 0, bytes;
+	u64 carried = 0;
 	u32 i;
 
 	batch->entries = kvmalloc_array(cmd->count, sizeof(*batch->entries), POM_GFP);
@@ -71,46 +75,48 @@ static int batch_read(struct batch *batch, u64 *staged)
 			   cmd->count * sizeof(*batch->entries)))
 		return -EFAULT;
 
-	*staged = 0;
 	for (i = 0; i < cmd->count; i++) {
 		struct pyobjmem_batch_entry *entry = &batch->entries[i];
 
 		entry->out_result = entry_check(entry);
-		if (entry->out_result)
+		if (entry->out_result || !pom_ops[entry->op].carries)
 			continue;
-		carried += pom_call_stage_bytes(entry->op, &entry->command, &bytes);
+		carried += min_t(u64, PYOBJMEM_BATCH_BYTES + 1,
+				 pom_call_measure(entry->op, &entry->command, &batch->args[i]));
 		if (carried > PYOBJMEM_BATCH_BYTES)
 			return -E2BIG;
-		*staged += ALIGN(bytes, sizeof(u64));
+		batch->staged += batch->args[i].staged;
+		batch->carries = true;
 	}
 	return 0;
 }
 
 /* Copy payloads and edges. What is wrong with one operation is its result. */
-static int batch_stage(struct pom_session *session, struct batch *batch, u64 staged)
+static int batch_stage(struct pom_session *session, struct batch *batch)
 {
 	void *buffer;
-	u64 bytes;
 	u32 i;
 	int ret;
 
-	batch->buffer = kvmalloc(max_t(u64, staged, 1), POM_GFP);
-	if (!batch->buffer)
-		return -ENOMEM;
+	if (batch->staged) {
+		batch->buffer = kvmalloc(batch->staged, POM_GFP);
+		if (!batch->buffer)
+			return -ENOMEM;
+	}
 	buffer = batch->buffer;
 	for (i = 0; i < batch->cmd->count; i++) {
 		struct pyobjmem_batch_entry *entry = &batch->entries[i];
+		struct pom_args *args = &batch->args[i];
 
-		if (entry->out_result)
+		if (entry->out_result || !pom_ops[entry->op].carries)
 			continue;
-		ret = pom_call_stage(entry->op, &entry->command, &batch->args[i], buffer);
+		ret = pom_call_stage(entry->op, &entry->command, args, buffer);
 		if (!ret && entry->op == PYOBJMEM_OP_CREATE)
-			ret = pom_call_large(session, &entry->command.create, &batch->args[i]);
+			ret = pom_call_large(session, &entry->command.create, args);
 		if (ret == -EFAULT || ret == -EINTR)
 			return ret;
 		entry->out_result = ret;
-		pom_call_stage_bytes(entry->op, &entry->command, &bytes);
-		buffer += ALIGN(bytes, sizeof(u64));
+		buffer += args->staged;
 	}
 	return 0;
 }
@@ -180,7 +186,7 @@ static int batch_write(struct batch *batch, struct pom_request *rq)
 
 	if (pom_reply(rq))
 		return -EFAULT;
-	for (i = 0; i < cmd->out_done; i++) {
+	for (i = 0; batch->carries && i < cmd->out_done; i++) {
 		struct pyobjmem_batch_entry *entry = &batch->entries[i];
 
 		if (entry->op == PYOBJMEM_OP_READ && !entry->out_result &&
@@ -198,7 +204,7 @@ static void batch_free(struct batch *batch)
 {
 	u32 i;
 
-	for (i = 0; batch->args && i < batch->cmd->count; i++)
+	for (i = 0; batch->carries && i < batch->cmd->count; i++)
 		pom_args_discard(&batch->args[i]);
 	pom_stash_drain(&batch->stash);
 	kvfree(batch->buffer);
@@ -217,7 +223,6 @@ static void batch_free(struct batch *batch)
 int pom_request_batch(struct pom_session *session, struct pom_request *rq)
 {
 	struct batch batch = { .cmd = &rq->cmd.batch };
-	u64 staged;
 	int ret;
 
 	pom_stash_init(&batch.stash);
@@ -232,9 +237,9 @@ int pom_request_batch(struct pom_session *session, struct pom_request *rq)
 	if (ret)
 		return ret;
 
-	ret = batch_read(&batch, &staged);
-	if (!ret)
-		ret = batch_stage(session, &batch, staged);
+	ret = batch_read(&batch);
+	if (!ret && batch.carries)
+		ret = batch_stage(session, &batch);
 	if (!ret)
 		ret = batch_run(session, &batch);
 	if (!ret)

@@ -12,7 +12,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "pyobjmem.h"
+#include "call.h"
 
 /**
  * pom_op_check - check flags and reserved members
@@ -130,52 +130,47 @@ static u64 payload_staged(const struct pyobjmem_create *cmd)
 {
 	if (!cmd->payload || payload_in_run(cmd))
 		return 0;
-	return ALIGN((u64)cmd->payload_size, sizeof(u64));
+	return ALIGN((u64)cmd->payload_size, 8);
 }
 
 /**
- * pom_call_stage_bytes - bytes that an operation carries
+ * pom_call_measure - find out how much an operation carries
  * @op: the operation
  * @cmd: its structure, checked
- * @bytes: room for them in the kernel, payloads in runs not counted
+ * @args: staged is set: room for payload, edges and buffer in the kernel, a
+ *	multiple of 8; payloads that go into runs need none
  *
- * Return: bytes of payload, edges and buffer, all counted, at most INT_MAX.
+ * Return: bytes of payload, edges and buffer.
  */
-int pom_call_stage_bytes(u32 op, const union pyobjmem_command *cmd, u64 *bytes)
+u64 pom_call_measure(u32 op, const union pyobjmem_command *cmd, struct pom_args *args)
 {
 	u64 carried;
 
 	switch (op) {
 	case PYOBJMEM_OP_CREATE:
-		*bytes = payload_staged(&cmd->create);
+		args->staged = payload_staged(&cmd->create);
 		if (cmd->create.edges)
-			*bytes += (u64)cmd->create.slots * sizeof(u64);
-		carried = *bytes;
+			args->staged += (u64)cmd->create.slots * POM_SLOT_BYTES;
+		carried = args->staged;
 		if (cmd->create.payload && payload_in_run(&cmd->create))
 			carried += cmd->create.payload_size;
-		break;
+		return carried;
 	case PYOBJMEM_OP_READ:
-		carried = cmd->read.length;
-		*bytes = carried;
-		break;
 	case PYOBJMEM_OP_WRITE:
-		carried = cmd->write.length;
-		*bytes = carried;
-		break;
+		carried = op == PYOBJMEM_OP_READ ? cmd->read.length : cmd->write.length;
+		args->staged = carried > U64_MAX - 7 ? carried : ALIGN(carried, 8);
+		return carried;
 	default:
-		carried = 0;
-		*bytes = 0;
-		break;
+		return 0;
 	}
-	return min_t(u64, carried, INT_MAX);
 }
 
 /**
  * pom_call_stage - copy what an operation points to
  * @op: the operation
  * @cmd: its structure, checked
- * @args: payload and edges are set
- * @buffer: room for what pom_call_stage_bytes() said
+ * @args: measured; payload and edges are set
+ * @buffer: room for what was measured
  *
  * Context: may fault; no lock of ours held.
  * Return: 0 or -EFAULT.
@@ -193,7 +188,7 @@ int pom_call_stage(u32 op, const union pyobjmem_command *cmd, struct pom_args *a
 		return copy_from_user(buffer, u64_to_user_ptr(cmd->write.buffer),
 				      cmd->write.length) ? -EFAULT : 0;
 	}
-	if (op != PYOBJMEM_OP_CREATE)
+	if (op != PYOBJMEM_OP_CREATE || !args->staged)
 		return 0;
 
 	payload = payload_staged(create);
@@ -206,7 +201,7 @@ int pom_call_stage(u32 op, const union pyobjmem_command *cmd, struct pom_args *a
 	if (create->edges && create->slots) {
 		args->edges = buffer + payload;
 		if (copy_from_user(args->edges, u64_to_user_ptr(create->edges),
-				   create->slots * sizeof(u64)))
+				   create->slots * POM_SLOT_BYTES))
 			return -EFAULT;
 	}
 	return 0;
@@ -230,29 +225,40 @@ static int run_copy(struct pom_pool *run, u64 offset, const void __user *from, u
 	return 0;
 }
 
-/* Pages for a large block; if there are none, once more after a collection. */
+/* Pages for a large block, charged to the user before they are taken. */
+static int run_take(struct pom_heap *heap, enum pom_space_kind kind, u64 bytes,
+		    struct pom_pool **run)
+{
+	u64 pages = DIV_ROUND_UP_ULL(bytes, PAGE_SIZE);
+	atomic_long_t *counter = &heap->user->pages;
+
+	if (pages > READ_ONCE(heap->pages_limit))
+		return -ENOSPC;
+	if (!pom_user_charge(counter, pages, pom_user_pages_limit()))
+		return -EDQUOT;
+	*run = pom_pool_prepare(kind, bytes);
+	if (!*run) {
+		atomic_long_sub(pages, counter);
+		return fatal_signal_pending(current) ? -EINTR : -ENOMEM;
+	}
+	(*run)->charged = counter;
+	return 0;
+}
+
+/* The same; if there is no memory, once more after a collection. */
 static int run_prepare(struct pom_session *session, enum pom_space_kind kind, u64 bytes,
 		       struct pom_pool **run)
 {
 	struct pom_heap *heap = pom_session_heap(session);
-	bool relieved = false;
 	int ret;
 
 	if (!heap)
 		return -ENOTCONN;
-	for (;;) {
-		ret = pom_arena_room(&heap->space[kind], DIV_ROUND_UP_ULL(bytes, PAGE_SIZE));
-		if (!ret) {
-			*run = pom_pool_prepare(kind, bytes);
-			if (*run)
-				return 0;
-			ret = fatal_signal_pending(current) ? -EINTR : -ENOMEM;
-		}
-		if (relieved || ret == -EINTR)
-			return ret;
-		pom_heap_relieve(heap);
-		relieved = true;
-	}
+	ret = run_take(heap, kind, bytes, run);
+	if (ret != -ENOMEM)
+		return ret;
+	pom_heap_relieve(heap);
+	return run_take(heap, kind, bytes, run);
 }
 
 /**
@@ -262,7 +268,7 @@ static int run_prepare(struct pom_session *session, enum pom_space_kind kind, u6
  * @args: gets the runs, with the payload in them
  *
  * Context: may sleep and fault; no lock of ours held.
- * Return: 0; -EFAULT, -ENOSPC, -ENOMEM, -EINTR, -ENOTCONN.
+ * Return: 0; -EFAULT, -ENOSPC, -EDQUOT, -ENOMEM, -EINTR, -ENOTCONN.
  */
 int pom_call_large(struct pom_session *session, const struct pyobjmem_create *cmd,
 		   struct pom_args *args)
@@ -272,6 +278,8 @@ int pom_call_large(struct pom_session *session, const struct pyobjmem_create *cm
 	enum pom_space_kind kind = cmd->flags & PYOBJMEM_CREATE_MUTABLE ? POM_DATA : POM_OBJECTS;
 	int ret = 0;
 
+	if (!object_is_large(cmd) && !data_is_large(cmd))
+		return 0;
 	if (object_is_large(cmd))
 		ret = run_prepare(session, POM_OBJECTS, pom_object_bytes(cmd),
 				  &args->run[POM_OBJECTS]);
@@ -309,6 +317,7 @@ static void stash_take_runs(struct pom_stash *stash, struct pom_args *args)
 			continue;
 		pom_pool_discard(stash->pool[i]);
 		stash->pool[i] = args->run[i];
+		stash->filled = true;
 		args->run[i] = NULL;
 	}
 }
@@ -448,199 +457,4 @@ int pom_call_run(struct pom_session *session, u32 op, union pyobjmem_command *cm
 	if (ret)
 		pom_call_undo(session, cmd->create.out_handle);
 	return ret;
-}
-
-/* --- Requests ------------------------------------------------------------ */
-
-/* The hold that an operation gave; 0 if it gives none. */
-static u64 call_gained(u32 op, const union pyobjmem_command *cmd)
-{
-	switch (op) {
-	case PYOBJMEM_OP_CREATE:
-		return cmd->create.out_handle;
-	case PYOBJMEM_OP_GET_REF:
-		return cmd->get_ref.out_handle;
-	case PYOBJMEM_OP_GET_ROOT:
-		return cmd->get_root.out_handle;
-	default:
-		return PYOBJMEM_NONE;
-	}
-}
-
-/**
- * pom_request_object - an operation on objects, by itself
- * @session: the session
- * @rq: the request: CREATE, GET, PUT, SET_REF, GET_REF, SET_ROOT or GET_ROOT
- *
- * Context: may sleep and fault.
- * Return: 0 or an error.
- */
-int pom_request_object(struct pom_session *session, struct pom_request *rq)
-{
-	union pyobjmem_command *cmd = &rq->cmd.object;
-	struct pom_args args = {};
-	void *buffer = rq->small;
-	struct pom_stash stash;
-	u64 bytes;
-	int ret;
-
-	ret = pom_call_check(rq->op, cmd);
-	if (ret)
-		return ret;
-	if (!pom_session_heap(session))
-		return -ENOTCONN;
-	/*
-	 * SET_REF and SET_ROOT cannot be undone: see now whether their reply can
-	 * be written.
-	 */
-	if (rq->op == PYOBJMEM_OP_SET_REF || rq->op == PYOBJMEM_OP_SET_ROOT) {
-		ret = pom_reply(rq);
-		if (ret)
-			return ret;
-	}
-
-	pom_stash_init(&stash);
-	pom_call_stage_bytes(rq->op, cmd, &bytes);
-	if (bytes > sizeof(rq->small))
-		buffer = kvmalloc(bytes, POM_GFP);
-	if (!buffer)
-		return -ENOMEM;
-	ret = pom_call_stage(rq->op, cmd, &args, buffer);
-	if (!ret && rq->op == PYOBJMEM_OP_CREATE)
-		ret = pom_call_large(session, &cmd->create, &args);
-	if (!ret)
-		ret = pom_call_run(session, rq->op, cmd, &args, &stash);
-	if (buffer != rq->small)
-		kvfree(buffer);
-	pom_args_discard(&args);
-	pom_stash_drain(&stash);
-	if (ret && ret != -ECANCELED)
-		return ret;
-
-	if (pom_reply(rq)) {
-		pom_call_undo(session, call_gained(rq->op, cmd));
-		return -EFAULT;
-	}
-	return ret;
-}
-
-/**
- * pom_request_read - READ
- * @session: the session
- * @rq: the request
- *
- * Context: may sleep and fault.
- * Return: 0 or an error.
- */
-int pom_request_read(struct pom_session *session, struct pom_request *rq)
-{
-	struct pyobjmem_read *cmd = &rq->cmd.object.read;
-	void *buffer = rq->small;
-	u64 done = 0, piece;
-	int ret;
-
-	if (cmd->length > sizeof(rq->small))
-		buffer = kmalloc(PAGE_SIZE, GFP_KERNEL_ACCOUNT);
-	if (!buffer)
-		return -ENOMEM;
-	cmd->out_length = 0;
-	do {
-		piece = min_t(u64, cmd->length - done, PAGE_SIZE);
-		ret = pom_session_lock(session);
-		if (ret)
-			break;
-		ret = pom_object_read(session, cmd, buffer, cmd->offset + done, piece);
-		pom_heap_unlock(session->heap);
-		if (ret)
-			break;
-		piece = cmd->out_length - done;
-		if (copy_to_user(u64_to_user_ptr(cmd->buffer) + done, buffer, piece)) {
-			ret = -EFAULT;
-			break;
-		}
-		done += piece;
-		cond_resched();
-	} while (piece == PAGE_SIZE && done < cmd->length);
-	if (buffer != rq->small)
-		kfree(buffer);
-	return ret ?: pom_reply(rq);
-}
-
-/**
- * pom_request_write - WRITE
- * @session: the session
- * @rq: the request
- *
- * Context: may sleep and fault.
- * Return: 0 or an error.
- */
-int pom_request_write(struct pom_session *session, struct pom_request *rq)
-{
-	struct pyobjmem_write *cmd = &rq->cmd.object.write;
-	void *buffer = rq->small;
-	u64 done = 0, piece;
-	int ret;
-
-	if (cmd->length > sizeof(rq->small))
-		buffer = kmalloc(PAGE_SIZE, GFP_KERNEL_ACCOUNT);
-	if (!buffer)
-		return -ENOMEM;
-	cmd->out_length = 0;
-	ret = pom_reply(rq);
-	while (!ret) {
-		piece = min_t(u64, cmd->length - done,
-			      PAGE_SIZE - offset_in_page(cmd->offset + done));
-		if (copy_from_user(buffer, u64_to_user_ptr(cmd->buffer) + done, piece)) {
-			ret = -EFAULT;
-			break;
-		}
-		ret = pom_session_lock(session);
-		if (ret)
-			break;
-		ret = pom_object_write(session, cmd, buffer, cmd->offset + done, piece);
-		pom_heap_unlock(session->heap);
-		done += piece;
-		if (done >= cmd->length)
-			break;
-		cond_resched();
-	}
-	if (buffer != rq->small)
-		kfree(buffer);
-	if (ret && !cmd->out_length)
-		return ret;
-	return pom_reply(rq) ?: ret;
-}
-
-/**
- * pom_request_inspect - INSPECT
- * @session: the session
- * @rq: the request
- *
- * Context: may sleep and fault.
- * Return: 0 or an error.
- */
-int pom_request_inspect(struct pom_session *session, struct pom_request *rq)
-{
-	struct pyobjmem_inspect *cmd = &rq->cmd.inspect;
-	u32 capacity = cmd->edges ? cmd->capacity : 0;
-	u64 __user *to = u64_to_user_ptr(cmd->edges);
-	u32 done = 0;
-	int n;
-
-	do {
-		u32 room = min_t(u32, capacity - done, ARRAY_SIZE(rq->small));
-
-		n = pom_session_lock(session);
-		if (n)
-			return n;
-		n = pom_object_inspect(session, cmd, rq->small, done, room);
-		pom_heap_unlock(session->heap);
-		if (n < 0)
-			return n;
-		if (copy_to_user(to + done, rq->small, n * sizeof(u64)))
-			return -EFAULT;
-		done += n;
-		cond_resched();
-	} while (n && done < capacity);
-	return pom_reply(rq);
 }

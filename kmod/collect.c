@@ -46,16 +46,6 @@
 
 #include "pyobjmem.h"
 
-static const u32 default_threshold[PYOBJMEM_GENERATIONS] = { 700, 10, 10 };
-
-static struct pom_side *side_at(struct pom_heap *heap, u32 link)
-{
-	struct pom_block block;
-
-	pom_block_at(&heap->space[POM_OBJECTS], link, &block);
-	return &block.pool->side[block.index];
-}
-
 static u32 colour(const struct pom_side *side)
 {
 	return side->state & POM_COLOUR;
@@ -64,198 +54,6 @@ static u32 colour(const struct pom_side *side)
 static void paint(struct pom_side *side, u32 new)
 {
 	side->state = (side->state & ~POM_COLOUR) | new;
-}
-
-/* --- Lists --------------------------------------------------------------- */
-
-static void list_reset(struct pom_list *list)
-{
-	list->head = POM_NIL;
-	list->tail = POM_NIL;
-}
-
-/* Append one list of candidates to another. */
-static void list_splice_tail_to(struct pom_heap *heap, struct pom_list *from,
-				struct pom_list *to)
-{
-	if (from->head == POM_NIL)
-		return;
-	if (to->head == POM_NIL) {
-		*to = *from;
-	} else {
-		side_at(heap, to->tail)->link = from->head;
-		side_at(heap, from->head)->shadow = to->tail;
-		to->tail = from->tail;
-	}
-	list_reset(from);
-}
-
-static void candidate_list(struct pom_heap *heap, struct pom_side *side, u32 link)
-{
-	struct pom_list *list = &heap->gc.cand[pom_gc_generation(&heap->gc, side->born)];
-
-	side->state |= POM_LISTED;
-	side->link = POM_NIL;
-	side->shadow = list->tail;
-	if (list->tail == POM_NIL)
-		list->head = link;
-	else
-		side_at(heap, list->tail)->link = link;
-	list->tail = link;
-	heap->gc.candidates++;
-}
-
-/* The list whose head or tail is @link: the work list, or one of four. */
-static struct pom_list *list_with_end(struct pom_gc *gc, u32 link, bool tail)
-{
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(gc->cand); i++)
-		if ((tail ? gc->cand[i].tail : gc->cand[i].head) == link)
-			return &gc->cand[i];
-	return &gc->work;
-}
-
-static void candidate_unlist(struct pom_heap *heap, struct pom_side *side, u32 link)
-{
-	struct pom_gc *gc = &heap->gc;
-	u32 next = side->link, prev = side->shadow;
-
-	if (prev == POM_NIL)
-		list_with_end(gc, link, false)->head = next;
-	else
-		side_at(heap, prev)->link = next;
-	if (next == POM_NIL)
-		list_with_end(gc, link, true)->tail = prev;
-	else
-		side_at(heap, next)->shadow = prev;
-	side->state &= ~POM_LISTED;
-	side->link = POM_NIL;
-	side->shadow = 0;
-	gc->candidates--;
-}
-
-/**
- * pom_gc_flag - an object has lost a reference and is referred to by slots only
- * @heap: the heap
- * @obj: an object with slots, ext == 0, in > 0
- */
-void pom_gc_flag(struct pom_heap *heap, struct pom_object *obj)
-{
-	struct pom_side *side = obj->side;
-
-	side->state |= POM_CAND;
-	if (!(side->state & (POM_LISTED | POM_COLOUR)))
-		candidate_list(heap, side, obj->block.link);
-}
-
-/**
- * pom_gc_unflag - an object dies
- * @heap: the heap
- * @obj: the object
- */
-void pom_gc_unflag(struct pom_heap *heap, struct pom_object *obj)
-{
-	if (obj->side->state & POM_LISTED)
-		candidate_unlist(heap, obj->side, obj->block.link);
-	obj->side->state &= ~POM_CAND;
-}
-
-/* --- Birth, touch, death ------------------------------------------------- */
-
-/**
- * pom_gc_init - set up the collector of a new heap
- * @heap: the heap
- */
-void pom_gc_init(struct pom_heap *heap)
-{
-	struct pom_gc *gc = &heap->gc;
-	unsigned int i;
-
-	gc->epoch = pom_first_epoch;
-	gc->enabled = true;
-	gc->stack = POM_NIL;
-	gc->cursor = POM_NIL;
-	gc->previous = POM_NIL;
-	gc->mark = POM_NIL;
-	list_reset(&gc->work);
-	list_reset(&gc->trace);
-	for (i = 0; i < ARRAY_SIZE(gc->cand); i++)
-		list_reset(&gc->cand[i]);
-	for (i = 0; i < PYOBJMEM_GENERATIONS; i++)
-		gc->threshold[i] = default_threshold[i];
-}
-
-/**
- * pom_gc_generation - generation of an object
- * @gc: the collector
- * @born: epoch of its birth
- *
- * Return: 0 to 2, or POM_PERMANENT.
- */
-u32 pom_gc_generation(const struct pom_gc *gc, u32 born)
-{
-	u32 g;
-
-	for (g = 0; g < PYOBJMEM_GENERATIONS; g++)
-		if (born >= gc->bound[g])
-			return g;
-	return POM_PERMANENT;
-}
-
-/* The generation to collect by itself now, or -1: CPython's rules. */
-static int generation_due(const struct pom_gc *gc)
-{
-	int g;
-
-	if (!gc->enabled || !gc->threshold[0] || gc->count[0] <= gc->threshold[0])
-		return -1;
-	for (g = PYOBJMEM_GENERATIONS - 1; g > 0; g--) {
-		if (gc->count[g] <= gc->threshold[g])
-			continue;
-		/* Else building a large graph would take quadratic time. */
-		if (g == 2 && gc->long_lived_pending < gc->long_lived_total / 4)
-			continue;
-		return g;
-	}
-	return 0;
-}
-
-/**
- * pom_gc_born - date a new object, and collect if it is time
- * @heap: the heap
- * @obj: the object
- */
-void pom_gc_born(struct pom_heap *heap, struct pom_object *obj)
-{
-	struct pom_gc *gc = &heap->gc;
-
-	obj->side->born = gc->epoch;
-	if (!obj->head->slots)
-		return;
-	gc->live[0]++;
-	if (gc->count[0] < U32_MAX)
-		gc->count[0]++;
-	if (!gc->due && gc->phase == POM_IDLE && generation_due(gc) >= 0) {
-		gc->due = true;
-		queue_work(pom_wq, &heap->collect);
-	}
-}
-
-/**
- * pom_gc_freed - an object goes
- * @heap: the heap
- * @obj: the object, its head still whole
- */
-void pom_gc_freed(struct pom_heap *heap, struct pom_object *obj)
-{
-	struct pom_gc *gc = &heap->gc;
-
-	if (!obj->head->slots)
-		return;
-	gc->live[pom_gc_generation(gc, obj->side->born)]--;
-	if (gc->count[0])
-		gc->count[0]--;
 }
 
 static void mark_push(struct pom_gc *gc, struct pom_side *side, u32 link)
@@ -293,13 +91,13 @@ static void stamp(struct pom_heap *heap, struct pom_side *side, u32 link)
 	struct pom_gc *gc = &heap->gc;
 
 	if (side->state & POM_LISTED)
-		candidate_unlist(heap, side, link);
+		pom_candidate_remove(heap, side, link);
 	side->state &= ~POM_CAND;
 	side->link = POM_NIL;
 	if (gc->trace.tail == POM_NIL)
 		gc->trace.head = link;
 	else
-		side_at(heap, gc->trace.tail)->link = link;
+		pom_side_at(heap, gc->trace.tail)->link = link;
 	gc->trace.tail = link;
 	if (gc->cursor == POM_NIL) {
 		gc->cursor = link;
@@ -335,7 +133,7 @@ static void trace_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot)
 
 	if (!value)
 		return;
-	side = side_at(heap, link);
+	side = pom_side_at(heap, link);
 	if (side->state & POM_DEAD)
 		return;
 	if (!colour(side) && born_in_range(&heap->gc, side))
@@ -357,7 +155,7 @@ static void trace_slice(struct pom_heap *heap, int *budget)
 				gc->phase = POM_RESCUE;
 				return;
 			}
-			stamp(heap, side_at(heap, gc->work.head), gc->work.head);
+			stamp(heap, pom_side_at(heap, gc->work.head), gc->work.head);
 		}
 		pom_object_at(heap, gc->cursor, &obj);
 		if (object_white(&obj)) {
@@ -394,7 +192,7 @@ static void mark_slice(struct pom_heap *heap, int *budget)
 		value = *pom_object_slot(&obj, gc->mark_slot++);
 		if (!value)
 			continue;
-		side = side_at(heap, lower_32_bits(value));
+		side = pom_side_at(heap, lower_32_bits(value));
 		if (colour(side) == POM_WHITE)
 			mark_push(gc, side, lower_32_bits(value));
 		/* L: it names something younger than itself now. */
@@ -462,7 +260,7 @@ static void free_release(struct pom_heap *heap, struct pom_object *obj)
 	if (side->state & POM_LIMBO)
 		pom_object_release(heap, obj);
 	else if (side->state & POM_CAND)
-		candidate_list(heap, side, obj->block.link);
+		pom_candidate_add(heap, side, obj->block.link);
 }
 
 static void collection_end(struct pom_heap *heap)
@@ -470,7 +268,7 @@ static void collection_end(struct pom_heap *heap)
 	struct pom_gc *gc = &heap->gc;
 	u32 g = gc->run.generation;
 
-	list_reset(&gc->trace);
+	pom_list_reset(&gc->trace);
 	gc->phase = POM_IDLE;
 	gc->run.duration_ns = ktime_get_ns() - gc->run.began_ns;
 	gc->total_ns += gc->run.duration_ns;
@@ -592,7 +390,7 @@ static void collection_start(struct pom_heap *heap, u32 g)
 
 	for (i = 0; i <= g; i++) {
 		gc->count[i] = 0;
-		list_splice_tail_to(heap, &gc->cand[i], &gc->work);
+		pom_list_splice(heap, &gc->cand[i], &gc->work);
 	}
 	if (g + 1 < PYOBJMEM_GENERATIONS)
 		gc->count[g + 1]++;
@@ -663,7 +461,7 @@ void pom_collect_work(struct work_struct *work)
 	int due;
 
 	pom_heap_lock(heap);
-	due = gc->phase == POM_IDLE && gc->due ? generation_due(gc) : -1;
+	due = gc->phase == POM_IDLE && gc->due ? pom_gc_due(gc) : -1;
 	if (due >= 0)
 		collection_start(heap, due);
 	gc->due = false;
@@ -698,7 +496,7 @@ int pom_freeze(struct pom_heap *heap, bool freeze)
 		return ret;
 	if (!freeze) {
 		gc->bound[2] = 0;
-		list_splice_tail_to(heap, &gc->cand[POM_PERMANENT], &gc->cand[2]);
+		pom_list_splice(heap, &gc->cand[POM_PERMANENT], &gc->cand[2]);
 		gc->live[2] += gc->live[POM_PERMANENT];
 		gc->live[POM_PERMANENT] = 0;
 		goto unlock;
@@ -713,7 +511,7 @@ int pom_freeze(struct pom_heap *heap, bool freeze)
 	epoch_advance(heap);
 	for (i = 0; i < PYOBJMEM_GENERATIONS; i++) {
 		gc->bound[i] = gc->epoch;
-		list_splice_tail_to(heap, &gc->cand[i], &gc->cand[POM_PERMANENT]);
+		pom_list_splice(heap, &gc->cand[i], &gc->cand[POM_PERMANENT]);
 		gc->live[POM_PERMANENT] += gc->live[i];
 		gc->live[i] = 0;
 	}

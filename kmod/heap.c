@@ -62,18 +62,6 @@ void pom_heap_unlock(struct pom_heap *heap)
 }
 
 /**
- * pom_heap_unsettled - whether objects are waiting to be freed
- * @heap: the heap
- *
- * Context: heap->lock, or none for a guess.
- * Return: whether there are any.
- */
-bool pom_heap_unsettled(const struct pom_heap *heap)
-{
-	return READ_ONCE(heap->dying) != POM_NIL || READ_ONCE(heap->dropping) != POM_NIL;
-}
-
-/**
  * pom_heap_settle - free all that has died
  * @heap: the heap
  *

@@ -8,6 +8,7 @@
  * an insertion never moves more than 510 entries, however large the table is. An
  * empty page merges with its neighbour. On average 16 bytes a hold.
  */
+#include <linux/hash.h>
 #include <linux/math64.h>
 #include <linux/random.h>
 #include <linux/slab.h>
@@ -20,9 +21,16 @@
 /* An end for tables in which nearly all hashes begin alike; not seen in life. */
 #define DEPTH_MAX	26
 
+/*
+ * Links of objects created together are an arithmetic progression, which one
+ * multiplication would only turn into another: hence the shift in between.
+ */
 static u32 hash_of(const struct pom_holds *holds, u32 link)
 {
-	return (link * holds->multiplier) >> 32;
+	u64 hash = link * holds->multiplier;
+
+	hash ^= hash >> 32;
+	return (hash * GOLDEN_RATIO_64) >> 32;
 }
 
 static u32 dir_index(const struct pom_holds *holds, u32 hash)
@@ -209,13 +217,12 @@ int pom_holds_room(struct pom_holds *holds, u32 link, struct pom_stash *stash)
 		if (page->depth == DEPTH_MAX)
 			return -EDQUOT;
 		if (page->depth == holds->depth) {
-			if (holds->depth < holds->order) {
+			if (holds->depth < holds->order)
 				dir_spread(holds);
-			} else if (stash->hold_dir && stash->hold_dir_order > holds->depth) {
+			else if (stash->hold_dir && stash->hold_dir_order > holds->depth)
 				dir_grow(holds, stash);
-			} else {
+			else
 				return stash_short(stash, holds->depth + 1);
-			}
 		}
 		if (!stash->hold_page[0] || !stash->hold_page[1])
 			return stash_short(stash, -1);
@@ -290,32 +297,51 @@ void pom_holds_remove(struct pom_holds *holds, struct pom_hold *hold)
 }
 
 /**
- * pom_holds_pop - remove any object, however often it was taken
- * @holds: the table of a session that ends: no lookups from now on
+ * pom_holds_next - walk through the table
+ * @holds: the table; nothing may be inserted or removed meanwhile
  * @cursor: 0 at first, then left to this function
  *
- * Return: the object, or POM_NIL if there is none.
+ * Return: an entry, or NULL after the last.
  */
-u32 pom_holds_pop(struct pom_holds *holds, u64 *cursor)
+struct pom_hold *pom_holds_next(struct pom_holds *holds, u64 *cursor)
 {
 	struct pom_hold_page *page;
 	u32 slot;
+	u64 i;
 
-	for (; holds->count; (*cursor)++) {
-		page = holds->dir[div_u64_rem(*cursor, POM_HOLD_PAGE_SLOTS, &slot)];
-		if (!page->count) {
-			/* Empty, or seen before under another index. */
-			*cursor += POM_HOLD_PAGE_SLOTS - 1 - slot;
+	while (holds->dir) {
+		i = div_u64_rem(*cursor, POM_HOLD_PAGE_SLOTS, &slot);
+		if (i >> holds->depth)
+			break;
+		page = holds->dir[i];
+		/* Seen under the index before: such entries lie side by side. */
+		if (i && holds->dir[i - 1] == page) {
+			*cursor += POM_HOLD_PAGE_SLOTS - slot;
 			continue;
 		}
-		if (!page->slot[slot].takes)
-			continue;
-		page->slot[slot].takes = 0;
-		page->count--;
-		holds->count--;
-		return page->slot[slot].link;
+		++*cursor;
+		if (page->slot[slot].takes)
+			return &page->slot[slot];
 	}
-	return POM_NIL;
+	return NULL;
+}
+
+/**
+ * pom_holds_pop - take an object out of the table of a session that ends
+ * @holds: the table: only walked through and popped from now on
+ * @cursor: 0 at first, then left to this function
+ *
+ * Return: an object, however often it was taken, or POM_NIL if there is none.
+ */
+u32 pom_holds_pop(struct pom_holds *holds, u64 *cursor)
+{
+	struct pom_hold *hold = pom_holds_next(holds, cursor);
+
+	if (!hold)
+		return POM_NIL;
+	hold->takes = 0;
+	holds->count--;
+	return hold->link;
 }
 
 /**

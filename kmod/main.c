@@ -14,7 +14,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "pyobjmem.h"
+#include "call.h"
 
 struct workqueue_struct *pom_wq;
 
@@ -87,8 +87,9 @@ static int request_heap_create(struct pom_session *session, struct pom_request *
 
 	if (cmd->rights & ~PYOBJMEM_RIGHTS)
 		return -EOPNOTSUPP;
-	if (pom_session_heap(session))
-		return -EALREADY;
+	ret = pom_session_joinable(session);
+	if (ret)
+		return ret;
 	heap = pom_heap_create(cmd->flags);
 	if (IS_ERR(heap))
 		return PTR_ERR(heap);
@@ -310,15 +311,18 @@ const struct pom_op pom_ops[PYOBJMEM_OP_COUNT] = {
 	OP(HEAP_CONFIGURE, pyobjmem_heap_configure, collect, request_heap_configure,
 	   .flags = PYOBJMEM_CONFIGURE_FLAGS),
 	OP(CREATE, pyobjmem_create, out_handle, pom_request_object,
-	   .flags = PYOBJMEM_CREATE_FLAGS, RESERVED(pyobjmem_create), .batch = true),
-	OP(GET, pyobjmem_get, handle, pom_request_object, .batch = true),
-	OP(PUT, pyobjmem_put, handle, pom_request_object, .batch = true),
+	   .flags = PYOBJMEM_CREATE_FLAGS, RESERVED(pyobjmem_create), .batch = true,
+	   .carries = true),
+	OP(GET, pyobjmem_get, handle, pom_request_object, .batch = true, .silent = true),
+	OP(PUT, pyobjmem_put, handle, pom_request_object, .batch = true, .silent = true),
 	OP(SET_REF, pyobjmem_set_ref, out_old, pom_request_object,
 	   .flags = PYOBJMEM_SET_REF_FLAGS, RESERVED(pyobjmem_set_ref), .batch = true),
 	OP(GET_REF, pyobjmem_get_ref, out_handle, pom_request_object,
 	   RESERVED(pyobjmem_get_ref), .batch = true),
-	OP(READ, pyobjmem_read, out_slots, pom_request_read, .batch = true),
-	OP(WRITE, pyobjmem_write, out_length, pom_request_write, .batch = true),
+	OP(READ, pyobjmem_read, out_slots, pom_request_read, .batch = true,
+	   .carries = true),
+	OP(WRITE, pyobjmem_write, out_length, pom_request_write, .batch = true,
+	   .carries = true),
 	OP(SET_ROOT, pyobjmem_set_root, out_old, pom_request_object,
 	   RESERVED(pyobjmem_set_root), .batch = true),
 	OP(GET_ROOT, pyobjmem_get_root, out_handle, pom_request_object,
@@ -379,6 +383,8 @@ static long pom_ioctl(struct file *file, unsigned int number, unsigned long arg)
 		return -EFAULT;
 	if (size < op->min_size)
 		return -EINVAL;
+	if (size > PAGE_SIZE)
+		return -E2BIG;
 	ret = copy_struct_from_user(&rq.cmd, op->size, rq.user, size);
 	if (ret)
 		return ret;

@@ -75,6 +75,7 @@ struct pom_pool *pom_pool_prepare(enum pom_space_kind kind, u64 size)
 	pool->blocks = blocks;
 	pool->bucket = POM_BUCKETS;
 	pool->pages = size > POM_CLASS_MAX ? DIV_ROUND_UP_ULL(size, POM_POOL_BYTES) : 1;
+	pool->magic = size > POM_CLASS_MAX ? 0 : DIV_ROUND_UP(1U << 16, size >> POM_LINK_SHIFT);
 	bitmap_set((unsigned long *)pool->free, 0, blocks);
 
 	if (kind == POM_OBJECTS) {
@@ -107,6 +108,8 @@ void pom_pool_discard(struct pom_pool *pool)
 
 	if (!pool)
 		return;
+	if (pool->charged)
+		atomic_long_sub(pool->pages, pool->charged);
 	if (pool->run) {
 		for (i = 0; i < pool->pages; i++)
 			free_page((unsigned long)pool->run[i]);
@@ -330,6 +333,8 @@ void pom_block_undo(struct pom_space *space, const struct pom_block *block,
 	}
 	space->used -= pool->size;
 	pool_remove(space, pool);
+	atomic_long_add(pool->pages, &space->heap->user->pages);
+	pool->charged = &space->heap->user->pages;
 	pool->free[0] = 1;
 	pool->live = 0;
 	stash->pool[space->kind] = pool;
@@ -370,43 +375,6 @@ void pom_pool_trim(struct pom_space *space)
 			pool_drop(space, pool);
 }
 
-/* w / words for w < 512 and words <= 64, without a division. */
-static u32 block_index(u32 w, u32 words)
-{
-	static const u32 magic[POM_CLASSES + 1] = {
-#define M(d)	[d] = (65536 + (d) - 1) / (d)
-#define M8(d)	M(d), M((d) + 1), M((d) + 2), M((d) + 3), \
-		M((d) + 4), M((d) + 5), M((d) + 6), M((d) + 7)
-		M8(1), M8(9), M8(17), M8(25), M8(33), M8(41), M8(49), M8(57),
-#undef M8
-#undef M
-	};
-
-	return (w * magic[words]) >> 16;
-}
-
-/**
- * pom_block_at - the block at a link that is known to be good
- * @space: where
- * @link: where a block in use begins
- * @block: the block
- *
- * Context: heap->lock.
- */
-void pom_block_at(struct pom_space *space, u32 link, struct pom_block *block)
-{
-	u32 number = link / (POM_POOL_LINKS * POM_ARENA_POOLS);
-	struct pom_arena *arena;
-	struct pom_pool *pool;
-
-	arena = space->chunk[number / POM_CHUNK_ARENAS]->arena[number % POM_CHUNK_ARENAS];
-	pool = arena->pool[link / POM_POOL_LINKS % POM_ARENA_POOLS];
-	block->pool = pool;
-	block->link = link;
-	block->index = pom_pool_is_run(pool) ? 0 :
-		       block_index(link % POM_POOL_LINKS, pool->size >> POM_LINK_SHIFT);
-}
-
 /* The pool in whose first page a link lies, if there is one. */
 static struct pom_pool *pool_find(struct pom_space *space, u32 link)
 {
@@ -441,8 +409,8 @@ bool pom_block_find(struct pom_space *space, u32 link, struct pom_block *block)
 
 	if (!pool)
 		return false;
-	words = pom_pool_is_run(pool) ? POM_POOL_LINKS : pool->size >> POM_LINK_SHIFT;
-	index = pom_pool_is_run(pool) ? 0 : block_index(w, words);
+	words = pool->size >> POM_LINK_SHIFT;
+	index = pom_block_index(pool, w);
 	if (index * words != w || index >= pool->blocks)
 		return false;
 	index = array_index_nospec(index, pool->blocks);
@@ -452,24 +420,6 @@ bool pom_block_find(struct pom_space *space, u32 link, struct pom_block *block)
 	block->index = index;
 	block->link = link;
 	return true;
-}
-
-/**
- * pom_block_byte - address of a byte of a block
- * @block: the block
- * @offset: byte of the block
- *
- * Context: heap->lock.
- * Return: the address; behind it follow the bytes up to the end of the page of
- * a run, or of the block.
- */
-void *pom_block_byte(const struct pom_block *block, u64 offset)
-{
-	const struct pom_pool *pool = block->pool;
-
-	if (pool->run)
-		return pool->run[offset >> POM_POOL_SHIFT] + offset_in_page(offset);
-	return pool->base + block->index * pool->size + offset;
 }
 
 /**

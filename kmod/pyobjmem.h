@@ -4,20 +4,23 @@
  * what, and the rules that hold between them.
  *
  *	main     module, device, table of operations
- *	call     one operation: user memory in, lock, do, unlock, user memory out
+ *	request  one operation by an ioctl of its own
  *	batch    many operations in one call
+ *	call     what these are made of: user memory in, lock, do, unlock
  *	session  one open of the device, bound to the mm that opened it
  *	hold     what a session holds: object -> number of takes
  *	heap     one audience: two spaces, roots, one lock, one collector
  *	ticket   a file that keeps one object alive while it travels
+ *	ops      the operations on objects
  *	object   a block with head and slots; its counts; the cascade of frees
- *	collect  the cycle collector
+ *	collect  the cycle collector, beside object
+ *	candidate  what lost a reference; generations
  *	pool     a page of equal blocks, or a run of pages that is one block
  *	arena    64 places for pools, 256 KB of a space
  *	user     what the sessions and heaps of one user may take together
  *
- * Calls go down this list, never up. Only main, call and batch see pointers
- * to user memory.
+ * Calls go down this list, never up. Only main, request, batch and call see
+ * pointers to user memory.
  *
  * Locks
  *
@@ -64,9 +67,9 @@
 #define POM_POOL_BYTES		PAGE_SIZE
 #define POM_ARENA_POOLS		64	/* the bits of arena->free_pools */
 #define POM_ARENA_SHIFT		(POM_POOL_SHIFT + 6)
-#define POM_ARENA_BYTES		(1UL << POM_ARENA_SHIFT)
+#define POM_ARENA_BYTES		BIT(POM_ARENA_SHIFT)
 #define POM_SPACE_SHIFT		(32 + POM_LINK_SHIFT)
-#define POM_SPACE_BYTES		(1ULL << POM_SPACE_SHIFT)
+#define POM_SPACE_BYTES		BIT_ULL(POM_SPACE_SHIFT)
 #define POM_ARENAS		(1U << (POM_SPACE_SHIFT - POM_ARENA_SHIFT))
 #define POM_CHUNK_ARENAS	256U
 #define POM_CHUNKS		(POM_ARENAS / POM_CHUNK_ARENAS)
@@ -87,7 +90,7 @@
 #define POM_EMPTY_KEPT		8
 
 /* A count is refused beyond this, so that no 32-bit field ever wraps. */
-#define POM_COUNT_MAX		(1U << 31)
+#define POM_COUNT_MAX		0x80000000U
 
 /* Most slots or objects that are visited under one hold of heap->lock. */
 #define POM_SLICE		256
@@ -120,6 +123,7 @@ struct pom_user {
 struct pom_user *pom_user_get(void);
 void pom_user_put(struct pom_user *user);
 bool pom_user_charge(atomic_long_t *counter, unsigned long n, unsigned long limit);
+unsigned long pom_user_pages_limit(void);
 
 /* --- arena.c ------------------------------------------------------------ */
 
@@ -170,8 +174,10 @@ struct pom_side {
  * @base: the page (for a run: the first page)
  * @side: side headers, one a block; NULL in the data space
  * @run: addresses of all pages of a run, else NULL
+ * @charged: what the pages were charged to, until the pool is placed, or NULL
  * @size: bytes of a block
  * @pages: 1, or number of pages of a run
+ * @magic: 65536 / words of a block, rounded up; 0 for a run: see pom_block_index()
  * @blocks: number of blocks
  * @live: blocks in use
  * @place: index in the arena
@@ -184,8 +190,10 @@ struct pom_pool {
 	void *base;
 	struct pom_side *side;
 	void **run;
+	atomic_long_t *charged;
 	u64 size;
 	u32 pages;
+	u32 magic;
 	u16 blocks;
 	u16 live;
 	u8 place;
@@ -274,6 +282,7 @@ struct pom_space {
  * @hold_dir_order: log2 of the entries of @hold_dir
  * @hold_dir_short: order of the directory that is missing, or -1
  * @hold_pages_short: pages for holds are missing
+ * @filled: something was put in
  *
  * The first five own memory. The others say what the last attempt lacked, for
  * pom_stash_fill().
@@ -290,6 +299,7 @@ struct pom_stash {
 	u32 hold_dir_order;
 	int hold_dir_short;
 	bool hold_pages_short;
+	bool filled;
 };
 
 void pom_stash_init(struct pom_stash *stash);
@@ -323,9 +333,7 @@ int pom_block_alloc(struct pom_space *space, u64 size, struct pom_stash *stash,
 void pom_block_free(struct pom_space *space, struct pom_pool *pool, u32 index);
 void pom_block_undo(struct pom_space *space, const struct pom_block *block,
 		    struct pom_stash *stash);
-void pom_block_at(struct pom_space *space, u32 link, struct pom_block *block);
 bool pom_block_find(struct pom_space *space, u32 link, struct pom_block *block);
-void *pom_block_byte(const struct pom_block *block, u64 offset);
 void pom_block_copy(const struct pom_block *block, u64 offset, void *buffer, size_t length,
 		    bool write);
 u32 pom_pool_next_generation(struct pom_space *space, struct pom_pool *pool);
@@ -339,6 +347,51 @@ static inline u32 pom_pool_generation(const struct pom_pool *pool)
 static inline bool pom_pool_is_run(const struct pom_pool *pool)
 {
 	return pool->size > POM_CLASS_MAX;
+}
+
+/* The block of a pool in which a word lies: a division without dividing. */
+static inline u32 pom_block_index(const struct pom_pool *pool, u32 word)
+{
+	/* Exact for all of the 512 words of a page: the error stays below 1 / words. */
+	return (word * pool->magic) >> 16;
+}
+
+/**
+ * pom_block_at - the block at a link that is known to be good
+ * @space: where
+ * @link: where a block in use begins
+ * @block: the block
+ *
+ * Context: heap->lock.
+ */
+static inline void pom_block_at(const struct pom_space *space, u32 link,
+				struct pom_block *block)
+{
+	u32 number = link / (POM_POOL_LINKS * POM_ARENA_POOLS);
+	const struct pom_arena *arena;
+
+	arena = space->chunk[number / POM_CHUNK_ARENAS]->arena[number % POM_CHUNK_ARENAS];
+	block->pool = arena->pool[link / POM_POOL_LINKS % POM_ARENA_POOLS];
+	block->index = pom_block_index(block->pool, link % POM_POOL_LINKS);
+	block->link = link;
+}
+
+/**
+ * pom_block_byte - address of a byte of a block
+ * @block: the block
+ * @offset: byte of the block
+ *
+ * Context: heap->lock.
+ * Return: the address; behind it follow the bytes up to the end of the page of
+ * a run, or of the block.
+ */
+static inline void *pom_block_byte(const struct pom_block *block, u64 offset)
+{
+	const struct pom_pool *pool = block->pool;
+
+	if (offset < POM_POOL_BYTES)
+		return pool->base + block->index * pool->size + offset;
+	return pool->run[offset >> POM_POOL_SHIFT] + offset_in_page(offset);
 }
 
 /* --- hold.c ------------------------------------------------------------- */
@@ -391,19 +444,10 @@ struct pom_hold *pom_holds_find(struct pom_holds *holds, u32 link);
 int pom_holds_room(struct pom_holds *holds, u32 link, struct pom_stash *stash);
 void pom_holds_insert(struct pom_holds *holds, u32 link);
 void pom_holds_remove(struct pom_holds *holds, struct pom_hold *hold);
+struct pom_hold *pom_holds_next(struct pom_holds *holds, u64 *cursor);
 u32 pom_holds_pop(struct pom_holds *holds, u64 *cursor);
 int pom_hold_dir_alloc(struct pom_stash *stash, u32 order);
 void pom_hold_dir_free(struct pom_hold_page **dir);
-
-/* Visit every hold of a session. Nothing may be inserted or removed meanwhile. */
-#define pom_holds_for_each(holds, i, page, hold)				\
-	for ((i) = 0; (holds)->dir && (i) < (1U << (holds)->depth); (i)++)	\
-		for ((page) = (holds)->dir[i],					\
-		     (page) = ((i) && (holds)->dir[(i) - 1] == (page)) ? NULL : (page), \
-		     (hold) = (page) ? (page)->slot : NULL;			\
-		     (page) && (hold) < (page)->slot + POM_HOLD_PAGE_SLOTS;	\
-		     (hold)++)							\
-			if ((hold)->takes)
 
 /* --- object.c ----------------------------------------------------------- */
 
@@ -419,16 +463,43 @@ struct pom_object {
 	struct pyobjmem_head *head;
 };
 
+#define POM_HEAD_BYTES	sizeof(struct pyobjmem_head)
+#define POM_SLOT_BYTES	sizeof(u64)
+
+/* The place in a handle. */
+static inline u32 pom_link(u64 handle)
+{
+	return lower_32_bits(handle);
+}
+
+int pom_object_find(struct pom_heap *heap, u64 handle, struct pom_object *obj);
+int pom_object_held(struct pom_session *session, u64 handle, struct pom_object *obj);
+u64 pom_object_payload(struct pom_heap *heap, const struct pom_object *obj,
+		       struct pom_block *block);
+int pom_object_take(struct pom_session *session, struct pom_object *obj,
+		    struct pom_stash *stash);
+void pom_object_lose(struct pom_heap *heap, u32 link);
+int pom_ext_get(struct pom_heap *heap, struct pom_object *obj);
+void pom_ext_put(struct pom_heap *heap, struct pom_object *obj);
+void pom_object_dropped(struct pom_heap *heap, struct pom_object *obj);
+void pom_object_drop_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot);
+void pom_object_release(struct pom_heap *heap, struct pom_object *obj);
+bool pom_cascade_slice(struct pom_heap *heap, int *budget);
+
+/* --- ops.c -------------------------------------------------------------- */
+
 /**
  * struct pom_args - kernel copies of what an operation points to
  * @payload: payload of a small CREATE, bytes of WRITE, room for READ
  * @edges: first values of the slots of CREATE
  * @run: prepared runs of a large CREATE, the payload already in them
+ * @staged: bytes of kernel memory for @payload and @edges
  */
 struct pom_args {
 	void *payload;
 	u64 *edges;
 	struct pom_pool *run[POM_SPACES];
+	u64 staged;
 };
 
 /* Edges beyond this are linked in slices after the object was made. */
@@ -436,12 +507,6 @@ struct pom_args {
 
 u64 pom_object_bytes(const struct pyobjmem_create *cmd);
 u64 pom_object_data_bytes(const struct pyobjmem_create *cmd);
-void pom_object_at(struct pom_heap *heap, u32 link, struct pom_object *obj);
-int pom_object_find(struct pom_heap *heap, u64 handle, struct pom_object *obj);
-int pom_object_held(struct pom_session *session, u64 handle, struct pom_object *obj);
-u64 pom_object_handle(const struct pom_object *obj);
-u64 *pom_object_slot(const struct pom_object *obj, u32 slot);
-
 int pom_object_create(struct pom_session *session, struct pyobjmem_create *cmd,
 		      struct pom_args *args, struct pom_stash *stash);
 int pom_object_link(struct pom_session *session, u64 handle, const u64 *edges, u32 first,
@@ -458,16 +523,7 @@ int pom_object_write(struct pom_session *session, struct pyobjmem_write *cmd, vo
 int pom_object_inspect(struct pom_session *session, struct pyobjmem_inspect *cmd, u64 *edges,
 		       u32 first, u32 count);
 
-int pom_object_take(struct pom_session *session, struct pom_object *obj,
-		    struct pom_stash *stash);
-void pom_object_lose(struct pom_heap *heap, u32 link);
-int pom_ext_get(struct pom_heap *heap, struct pom_object *obj);
-void pom_ext_put(struct pom_heap *heap, struct pom_object *obj);
-void pom_object_drop_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot);
-void pom_object_release(struct pom_heap *heap, struct pom_object *obj);
-bool pom_cascade_slice(struct pom_heap *heap, int *budget);
-
-/* --- collect.c ---------------------------------------------------------- */
+/* --- candidate.c, collect.c --------------------------------------------- */
 
 #define POM_PERMANENT	PYOBJMEM_GENERATIONS
 
@@ -577,13 +633,18 @@ struct pom_gc {
 	u64 total_ns;
 };
 
+void pom_list_reset(struct pom_list *list);
+void pom_list_splice(struct pom_heap *heap, struct pom_list *from, struct pom_list *to);
+void pom_candidate_add(struct pom_heap *heap, struct pom_side *side, u32 link);
+void pom_candidate_remove(struct pom_heap *heap, struct pom_side *side, u32 link);
+void pom_candidate_flag(struct pom_heap *heap, struct pom_object *obj);
+void pom_candidate_unflag(struct pom_heap *heap, struct pom_object *obj);
 void pom_gc_init(struct pom_heap *heap);
+int pom_gc_due(const struct pom_gc *gc);
 u32 pom_gc_generation(const struct pom_gc *gc, u32 born);
 void pom_gc_born(struct pom_heap *heap, struct pom_object *obj);
 void pom_gc_freed(struct pom_heap *heap, struct pom_object *obj);
 void pom_gc_touch(struct pom_heap *heap, struct pom_object *obj);
-void pom_gc_flag(struct pom_heap *heap, struct pom_object *obj);
-void pom_gc_unflag(struct pom_heap *heap, struct pom_object *obj);
 int pom_collect(struct pom_heap *heap, u32 generation, struct pom_gc_run *run);
 int pom_freeze(struct pom_heap *heap, bool freeze);
 void pom_collect_work(struct work_struct *work);
@@ -629,7 +690,7 @@ struct pom_heap {
 	struct pom_user *user;
 	bool nomap;
 
-	struct mutex lock;
+	struct mutex lock;	/* all that follows, up to gc */
 	struct pom_space space[POM_SPACES];
 	u64 roots[PYOBJMEM_ROOTS];
 	struct list_head sessions;
@@ -666,7 +727,6 @@ void pom_heap_unuse(struct pom_heap *heap);
 void pom_heap_lock(struct pom_heap *heap);
 int pom_heap_lock_killable(struct pom_heap *heap);
 void pom_heap_unlock(struct pom_heap *heap);
-bool pom_heap_unsettled(const struct pom_heap *heap);
 void pom_heap_settle(struct pom_heap *heap);
 void pom_heap_relieve(struct pom_heap *heap);
 int pom_heap_configure(struct pom_session *session, struct pyobjmem_heap_configure *cmd);
@@ -674,6 +734,86 @@ int pom_heap_set_root(struct pom_session *session, struct pyobjmem_set_root *cmd
 int pom_heap_get_root(struct pom_session *session, struct pyobjmem_get_root *cmd,
 		      struct pom_stash *stash);
 void pom_heap_stats(struct pom_heap *heap, struct pyobjmem_stats *stats);
+
+/**
+ * pom_heap_unsettled - whether objects are waiting to be freed
+ * @heap: the heap
+ *
+ * Context: heap->lock, or none for a guess.
+ * Return: whether there are any.
+ */
+static inline bool pom_heap_unsettled(const struct pom_heap *heap)
+{
+	return READ_ONCE(heap->dying) != POM_NIL || READ_ONCE(heap->dropping) != POM_NIL;
+}
+
+/* --- Objects found by links --------------------------------------------- */
+
+/**
+ * pom_object_from_block - complete an object
+ * @obj: its block is set
+ */
+static inline void pom_object_from_block(struct pom_object *obj)
+{
+	obj->side = &obj->block.pool->side[obj->block.index];
+	obj->head = pom_block_byte(&obj->block, 0);
+}
+
+/**
+ * pom_object_at - the object at a link that is known to be good
+ * @heap: the heap
+ * @link: the kernel's own: from a slot, a root, a list or a table of holds
+ * @obj: the object
+ *
+ * Context: heap->lock.
+ */
+static inline void pom_object_at(struct pom_heap *heap, u32 link, struct pom_object *obj)
+{
+	lockdep_assert_held(&heap->lock);
+	pom_block_at(&heap->space[POM_OBJECTS], link, &obj->block);
+	pom_object_from_block(obj);
+}
+
+/**
+ * pom_side_at - the side header of the object at a link known to be good
+ * @heap: the heap
+ * @link: the kernel's own
+ *
+ * Context: heap->lock.
+ * Return: the side header.
+ */
+static inline struct pom_side *pom_side_at(struct pom_heap *heap, u32 link)
+{
+	struct pom_block block;
+
+	pom_block_at(&heap->space[POM_OBJECTS], link, &block);
+	return &block.pool->side[block.index];
+}
+
+/**
+ * pom_object_handle - the handle of an object
+ * @obj: the object
+ *
+ * Return: the handle.
+ */
+static inline u64 pom_object_handle(const struct pom_object *obj)
+{
+	return (u64)obj->head->generation << 32 | obj->block.link;
+}
+
+/**
+ * pom_object_slot - where a slot lies
+ * @obj: the object
+ * @slot: index, less than the number of slots
+ *
+ * Slots are aligned words, and clients read them while we write: WRITE_ONCE().
+ *
+ * Return: the address.
+ */
+static inline u64 *pom_object_slot(const struct pom_object *obj, u32 slot)
+{
+	return pom_block_byte(&obj->block, POM_HEAD_BYTES + (u64)slot * POM_SLOT_BYTES);
+}
 
 /* --- ticket.c ----------------------------------------------------------- */
 
@@ -703,7 +843,7 @@ int pom_ticket_redeem(struct pom_session *session, struct pyobjmem_redeem *cmd,
  */
 struct pom_mm {
 	struct mmu_notifier mn;
-	spinlock_t lock;
+	spinlock_t lock;	/* sessions */
 	struct list_head sessions;
 };
 
@@ -732,7 +872,7 @@ struct pom_session {
 	struct pom_user *user;
 	pid_t pid;
 	char comm[TASK_COMM_LEN];
-	struct mutex join_lock;
+	struct mutex join_lock;	/* joining and ending */
 	struct pom_heap *heap;
 	u32 rights;
 	bool ended;
@@ -746,93 +886,9 @@ void pom_session_put(struct pom_session *session);
 int pom_session_join(struct pom_session *session, struct pom_heap *heap, u32 rights);
 bool pom_session_end(struct pom_session *session);
 struct pom_heap *pom_session_heap(struct pom_session *session);
+int pom_session_joinable(struct pom_session *session);
 int pom_session_lock(struct pom_session *session);
 void pom_session_exit(void);
-
-/* --- call.c, batch.c ---------------------------------------------------- */
-
-/**
- * union pom_command - kernel copy of the structure of any operation
- * @head: what all begin with
- */
-union pom_command {
-	struct {
-		u32 size;
-		u32 flags;
-	} head;
-	struct pyobjmem_query query;
-	struct pyobjmem_heap_create heap_create;
-	struct pyobjmem_heap_join heap_join;
-	struct pyobjmem_heap_configure heap_configure;
-	struct pyobjmem_export export;
-	struct pyobjmem_redeem redeem;
-	struct pyobjmem_collect collect;
-	struct pyobjmem_stats stats;
-	struct pyobjmem_inspect inspect;
-	struct pyobjmem_batch batch;
-	union pyobjmem_command object;
-};
-
-/**
- * struct pom_request - one ioctl
- * @op: number of the operation
- * @size: bytes of @cmd that the caller knows
- * @user: the caller's structure
- * @cmd: the kernel's copy
- * @small: room for small copies from and to user memory
- */
-struct pom_request {
-	u32 op;
-	u32 size;
-	void __user *user;
-	union pom_command cmd;
-	u64 small[32];
-};
-
-/**
- * struct pom_op - an operation, as the table in main.c has it
- * @execute: does it
- * @size: size of its structure
- * @min_size: least size that is accepted
- * @flags: flags that are known
- * @reserved: offset of a reserved member, 0 if there is none
- * @batch: can be part of a BATCH
- */
-struct pom_op {
-	int (*execute)(struct pom_session *session, struct pom_request *rq);
-	u16 size;
-	u16 min_size;
-	u32 flags;
-	u16 reserved;
-	bool batch;
-};
-
-extern const struct pom_op pom_ops[PYOBJMEM_OP_COUNT];
-
-int pom_op_check(const struct pom_op *op, const void *cmd);
-int pom_reply(const struct pom_request *rq);
-int pom_session_do(struct pom_session *session,
-		   int (*fn)(struct pom_session *session, void *data, struct pom_stash *stash),
-		   void *data, struct pom_stash *stash);
-int pom_call_check(u32 op, const union pyobjmem_command *cmd);
-int pom_call_stage_bytes(u32 op, const union pyobjmem_command *cmd, u64 *bytes);
-int pom_call_stage(u32 op, const union pyobjmem_command *cmd, struct pom_args *args,
-		   void *buffer);
-int pom_call_large(struct pom_session *session, const struct pyobjmem_create *cmd,
-		   struct pom_args *args);
-bool pom_call_in_slices(u32 op, const union pyobjmem_command *cmd, const struct pom_args *args);
-int pom_call_locked(struct pom_session *session, u32 op, union pyobjmem_command *cmd,
-		    struct pom_args *args, struct pom_stash *stash);
-int pom_call_run(struct pom_session *session, u32 op, union pyobjmem_command *cmd,
-		 struct pom_args *args, struct pom_stash *stash);
-void pom_call_undo(struct pom_session *session, u64 handle);
-void pom_args_discard(struct pom_args *args);
-
-int pom_request_object(struct pom_session *session, struct pom_request *rq);
-int pom_request_read(struct pom_session *session, struct pom_request *rq);
-int pom_request_write(struct pom_session *session, struct pom_request *rq);
-int pom_request_inspect(struct pom_session *session, struct pom_request *rq);
-int pom_request_batch(struct pom_session *session, struct pom_request *rq);
 
 /* --- debugfs.c, verify.c ------------------------------------------------ */
 

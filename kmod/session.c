@@ -142,6 +142,31 @@ void pom_session_put(struct pom_session *session)
 	kref_put(&session->kref, session_free);
 }
 
+static int session_joinable(struct pom_session *session)
+{
+	lockdep_assert_held(&session->join_lock);
+	if (session->ended)
+		return -ENOTCONN;
+	return session->heap ? -EALREADY : 0;
+}
+
+/**
+ * pom_session_joinable - whether a session could join a heap now
+ * @session: the session
+ *
+ * Context: may sleep.
+ * Return: 0, -EALREADY, or -ENOTCONN if the session has ended.
+ */
+int pom_session_joinable(struct pom_session *session)
+{
+	int ret;
+
+	mutex_lock(&session->join_lock);
+	ret = session_joinable(session);
+	mutex_unlock(&session->join_lock);
+	return ret;
+}
+
 /**
  * pom_session_join - join a heap
  * @session: the session
@@ -153,13 +178,10 @@ void pom_session_put(struct pom_session *session)
  */
 int pom_session_join(struct pom_session *session, struct pom_heap *heap, u32 rights)
 {
-	int ret = 0;
+	int ret;
 
 	mutex_lock(&session->join_lock);
-	if (session->ended)
-		ret = -ENOTCONN;
-	else if (session->heap)
-		ret = -EALREADY;
+	ret = session_joinable(session);
 	if (ret)
 		goto unlock;
 

@@ -82,3 +82,13 @@ bool pom_user_charge(atomic_long_t *counter, unsigned long n, unsigned long limi
 	} while (!atomic_long_try_cmpxchg(counter, &have, have + n));
 	return true;
 }
+
+/**
+ * pom_user_pages_limit - pages that one user may have
+ *
+ * Return: the module parameter user_bytes, in pages.
+ */
+unsigned long pom_user_pages_limit(void)
+{
+	return READ_ONCE(pom_user_bytes) >> PAGE_SHIFT;
+}

@@ -12,13 +12,33 @@
 
 #include "pyobjmem.h"
 
-#define complain(m, fmt, ...)	(seq_printf(m, fmt "\n", ##__VA_ARGS__), false)
+/* Say what is wrong. Return: false, for the caller to return. */
+static __printf(2, 3) bool complain(struct seq_file *m, const char *fmt, ...)
+{
+	va_list args;
 
-/* Call @fn for every object of a pool; stop when it says false. */
-static bool for_each_in_pool(struct seq_file *m, struct pom_heap *heap, struct pom_pool *pool,
-			     bool (*fn)(struct seq_file *m, struct pom_heap *heap,
-					struct pom_object *obj, u32 sign),
-			     u32 sign)
+	va_start(args, fmt);
+	seq_vprintf(m, fmt, args);
+	va_end(args);
+	seq_putc(m, '\n');
+	return false;
+}
+
+/**
+ * struct visit - what to do with every object
+ * @m: where to complain
+ * @heap: the heap
+ * @fn: the doing; false: stop
+ * @sign: for @fn, 1 or -1
+ */
+struct visit {
+	struct seq_file *m;
+	struct pom_heap *heap;
+	bool (*fn)(struct visit *v, struct pom_object *obj);
+	u32 sign;
+};
+
+static bool visit_pool(struct visit *v, struct pom_pool *pool)
 {
 	struct pom_object obj;
 	u32 link, i;
@@ -27,20 +47,16 @@ static bool for_each_in_pool(struct seq_file *m, struct pom_heap *heap, struct p
 		if (pool->free[i / 64] & (1ULL << (i % 64)))
 			continue;
 		link = (pool->arena->index * POM_ARENA_POOLS + pool->place) * POM_POOL_LINKS;
-		pom_object_at(heap, link + i * (pool->size >> POM_LINK_SHIFT), &obj);
-		if (!fn(m, heap, &obj, sign))
+		pom_object_at(v->heap, link + i * (pool->size >> POM_LINK_SHIFT), &obj);
+		if (!v->fn(v, &obj))
 			return false;
 	}
 	return true;
 }
 
-/* Call @fn for every object; stop when it says false. */
-static bool for_each_object(struct seq_file *m, struct pom_heap *heap,
-			    bool (*fn)(struct seq_file *m, struct pom_heap *heap,
-				       struct pom_object *obj, u32 sign),
-			    u32 sign)
+static bool visit_objects(struct visit *v)
 {
-	struct pom_space *space = &heap->space[POM_OBJECTS];
+	struct pom_space *space = &v->heap->space[POM_OBJECTS];
 	struct pom_arena *arena;
 	u32 i, place;
 
@@ -51,8 +67,7 @@ static bool for_each_object(struct seq_file *m, struct pom_heap *heap,
 		}
 		arena = space->chunk[i / POM_CHUNK_ARENAS]->arena[i % POM_CHUNK_ARENAS];
 		for (place = 0; arena && place < POM_ARENA_POOLS; place++) {
-			if (arena->pool[place] &&
-			    !for_each_in_pool(m, heap, arena->pool[place], fn, sign))
+			if (arena->pool[place] && !visit_pool(v, arena->pool[place]))
 				return false;
 			cond_resched();
 		}
@@ -155,7 +170,7 @@ static bool verify_space(struct seq_file *m, struct pom_space *space, struct spa
 	    sums.used != space->used || sums.slack != space->slack || sums.empty != space->empty)
 		return complain(m, "space %u: counters are not what is there", space->kind);
 	if (sums.used + sums.free + sums.unused + sums.slack != sums.arenas * POM_ARENA_BYTES)
-		return complain(m, "space %u: used %llu + free %llu + unused %llu + slack %llu != %llu arenas",
+		return complain(m, "space %u: used %llu free %llu unused %llu slack %llu arenas %llu",
 				space->kind, sums.used, sums.free, sums.unused, sums.slack,
 				sums.arenas);
 	all->pages += sums.pages;
@@ -165,8 +180,7 @@ static bool verify_space(struct seq_file *m, struct pom_space *space, struct spa
 
 /* --- Counts -------------------------------------------------------------- */
 
-static bool count_slots(struct seq_file *m, struct pom_heap *heap, struct pom_object *obj,
-			u32 sign)
+static bool count_slots(struct visit *v, struct pom_object *obj)
 {
 	struct pom_object target;
 	u64 value;
@@ -176,15 +190,14 @@ static bool count_slots(struct seq_file *m, struct pom_heap *heap, struct pom_ob
 		value = *pom_object_slot(obj, i);
 		if (!value)
 			continue;
-		pom_object_at(heap, lower_32_bits(value), &target);
-		target.side->in += sign;
+		pom_object_at(v->heap, lower_32_bits(value), &target);
+		target.side->in += v->sign;
 	}
 	return true;
 }
 
 /* A slot names an object that is there: checked before anything is counted. */
-static bool check_slots(struct seq_file *m, struct pom_heap *heap, struct pom_object *obj,
-			u32 sign)
+static bool check_slots(struct visit *v, struct pom_object *obj)
 {
 	struct pom_object target;
 	u64 value;
@@ -194,27 +207,26 @@ static bool check_slots(struct seq_file *m, struct pom_heap *heap, struct pom_ob
 		value = *pom_object_slot(obj, i);
 		if (!value)
 			continue;
-		if (!pom_block_find(&heap->space[POM_OBJECTS], lower_32_bits(value),
+		if (!pom_block_find(&v->heap->space[POM_OBJECTS], lower_32_bits(value),
 				    &target.block))
-			return complain(m, "object %#llx: slot %u names no block: %#llx",
+			return complain(v->m, "object %#llx: slot %u names no block: %#llx",
 					pom_object_handle(obj), i, value);
-		pom_object_at(heap, lower_32_bits(value), &target);
+		pom_object_at(v->heap, lower_32_bits(value), &target);
 		if (pom_object_handle(&target) != value || target.side->state & POM_DYING)
-			return complain(m, "object %#llx: slot %u names a dead object: %#llx",
+			return complain(v->m, "object %#llx: slot %u names a dead object: %#llx",
 					pom_object_handle(obj), i, value);
 	}
 	return true;
 }
 
-static bool check_counts(struct seq_file *m, struct pom_heap *heap, struct pom_object *obj,
-			 u32 sign)
+static bool check_counts(struct visit *v, struct pom_object *obj)
 {
 	if (obj->side->ext)
-		return complain(m, "object %#llx: ext is %d more than refer to it",
+		return complain(v->m, "object %#llx: ext is %d more than refer to it",
 				pom_object_handle(obj), (int)obj->side->ext);
 	/* The cascade owns in while an object is dying. */
 	if (obj->side->in && !(obj->side->state & POM_DYING))
-		return complain(m, "object %#llx: in is %d more than name it",
+		return complain(v->m, "object %#llx: in is %d more than name it",
 				pom_object_handle(obj), (int)obj->side->in);
 	return true;
 }
@@ -230,35 +242,37 @@ static void count_ext(struct pom_heap *heap, u32 link, u32 sign)
 /* Take off (@sign -1) or add (@sign 1) all that refers to objects. */
 static void count_all(struct seq_file *m, struct pom_heap *heap, u32 sign)
 {
-	struct pom_hold_page *page;
+	struct visit v = { .m = m, .heap = heap, .fn = count_slots, .sign = sign };
 	struct pom_session *session;
 	struct pom_ticket *ticket;
 	struct pom_hold *hold;
+	u64 cursor;
 	u32 i;
 
-	list_for_each_entry(session, &heap->sessions, heap_node)
-		pom_holds_for_each(&session->holds, i, page, hold)
+	list_for_each_entry(session, &heap->sessions, heap_node) {
+		cursor = 0;
+		while ((hold = pom_holds_next(&session->holds, &cursor)))
 			count_ext(heap, hold->link, sign);
+	}
 	list_for_each_entry(ticket, &heap->tickets, node)
 		count_ext(heap, lower_32_bits(ticket->handle), sign);
 	for (i = 0; i < PYOBJMEM_ROOTS; i++)
 		if (heap->roots[i])
 			count_ext(heap, lower_32_bits(heap->roots[i]), sign);
-	for_each_object(m, heap, count_slots, sign);
+	visit_objects(&v);
 }
 
 static bool verify_holds(struct seq_file *m, struct pom_heap *heap)
 {
 	struct pom_session *session;
-	struct pom_hold_page *page;
 	struct pom_block block;
 	struct pom_hold *hold;
-	u64 n;
-	u32 i;
+	u64 cursor, n;
 
 	list_for_each_entry(session, &heap->sessions, heap_node) {
 		n = 0;
-		pom_holds_for_each(&session->holds, i, page, hold) {
+		cursor = 0;
+		while ((hold = pom_holds_next(&session->holds, &cursor))) {
 			n++;
 			if (!pom_block_find(&heap->space[POM_OBJECTS], hold->link, &block))
 				return complain(m, "session of %d holds no block: %#x",
@@ -273,19 +287,18 @@ static bool verify_holds(struct seq_file *m, struct pom_heap *heap)
 
 /* --- Candidates ---------------------------------------------------------- */
 
-static bool check_candidate(struct seq_file *m, struct pom_heap *heap, struct pom_object *obj,
-			    u32 sign)
+static bool check_candidate(struct visit *v, struct pom_object *obj)
 {
 	u32 state = obj->side->state;
-	u32 generation = pom_gc_generation(&heap->gc, obj->side->born);
+	u32 generation = pom_gc_generation(&v->heap->gc, obj->side->born);
 	struct pom_object target;
 	u64 value;
 	u32 i;
 
 	if (!!(state & POM_LISTED) != (state & POM_CAND && !(state & POM_COLOUR)))
-		return complain(m, "object %#llx: state %#x", pom_object_handle(obj), state);
-	if (heap->gc.phase == POM_IDLE && state & POM_COLOUR)
-		return complain(m, "object %#llx: traced by no collection",
+		return complain(v->m, "object %#llx: state %#x", pom_object_handle(obj), state);
+	if (v->heap->gc.phase == POM_IDLE && state & POM_COLOUR)
+		return complain(v->m, "object %#llx: traced by no collection",
 				pom_object_handle(obj));
 	/* L, the rule that lets the collector leave old objects alone. */
 	if (obj->side->ext || state & (POM_CAND | POM_COLOUR | POM_DEAD))
@@ -294,9 +307,9 @@ static bool check_candidate(struct seq_file *m, struct pom_heap *heap, struct po
 		value = *pom_object_slot(obj, i);
 		if (!value)
 			continue;
-		pom_object_at(heap, lower_32_bits(value), &target);
-		if (pom_gc_generation(&heap->gc, target.side->born) < generation)
-			return complain(m, "object %#llx: old, no candidate, and names a younger one",
+		pom_object_at(v->heap, lower_32_bits(value), &target);
+		if (pom_gc_generation(&v->heap->gc, target.side->born) < generation)
+			return complain(v->m, "object %#llx: no candidate, names a younger",
 					pom_object_handle(obj));
 	}
 	return true;
@@ -327,6 +340,7 @@ static bool verify_list(struct seq_file *m, struct pom_heap *heap, const struct 
 
 static bool verify_candidates(struct seq_file *m, struct pom_heap *heap)
 {
+	struct visit v = { .m = m, .heap = heap, .fn = check_candidate };
 	const struct pom_gc *gc = &heap->gc;
 	u64 n = 0;
 	u32 i;
@@ -338,11 +352,12 @@ static bool verify_candidates(struct seq_file *m, struct pom_heap *heap)
 		return false;
 	if (n != gc->candidates)
 		return complain(m, "candidates %llu, counted %llu", gc->candidates, n);
-	return for_each_object(m, heap, check_candidate, 0);
+	return visit_objects(&v);
 }
 
 static bool verify_heap(struct seq_file *m, struct pom_heap *heap)
 {
+	struct visit v = { .m = m, .heap = heap, .fn = check_slots };
 	struct space_sums sums = {};
 	bool ok;
 
@@ -352,11 +367,12 @@ static bool verify_heap(struct seq_file *m, struct pom_heap *heap)
 	if (sums.pages != heap->pages || sums.objects != heap->objects)
 		return complain(m, "heap: pages %llu, counted %llu; objects %llu, counted %llu",
 				heap->pages, sums.pages, heap->objects, sums.objects);
-	if (!verify_holds(m, heap) || !for_each_object(m, heap, check_slots, 0))
+	if (!verify_holds(m, heap) || !visit_objects(&v))
 		return false;
 
 	count_all(m, heap, -1);
-	ok = for_each_object(m, heap, check_counts, 0);
+	v.fn = check_counts;
+	ok = visit_objects(&v);
 	count_all(m, heap, 1);
 	return ok && verify_candidates(m, heap);
 }

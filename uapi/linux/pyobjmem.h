@@ -97,7 +97,7 @@
 /** PYOBJMEM_BATCH_MAX: most operations that one BATCH may carry. */
 #define PYOBJMEM_BATCH_MAX	1024
 
-/** PYOBJMEM_BATCH_BYTES: most bytes that the payloads, edges and read buffers of one BATCH may have together. */
+/** PYOBJMEM_BATCH_BYTES: most bytes of payloads, edges and buffers of one BATCH. */
 #define PYOBJMEM_BATCH_BYTES	(1U << 20)
 
 /** PYOBJMEM_DATA_WINDOW: offset of the data window in the file, in bytes. */
@@ -890,7 +890,8 @@ struct pyobjmem_batch_entry {
  * place: a bad pointer among them is EFAULT with @out_done 0, and nothing
  * has changed. Afterwards @out_done is written first, then the results; an
  * EFAULT with another @out_done means that results could not be written. A
- * READ whose buffer cannot be written has the result -EFAULT.
+ * READ whose buffer cannot be written has the result -EFAULT. The memory of
+ * large objects, too, is taken before the first operation takes place.
  *
  * Errors: EINVAL (@count of 0, @entry_size), E2BIG (@count too), EFAULT, ENOMEM,
  * EINTR with @out_done 0. A fatal signal later on stops it.

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Candidates: objects that lost a reference and are still referred to by slots.
+ * Owns their four lists (one a generation, one of the permanent one) and the
+ * work list of the running collection, the dates of birth, and when it is time
+ * to collect. Called by object.c, ops.c and collect.c, under heap->lock.
+ *
+ * The lists run through the side headers: link is the next candidate, shadow the
+ * previous one. An object is listed if it has CAND and is not traced. They are
+ * doubly linked, so that a candidate that dies leaves in constant time, and have
+ * tails, so that a collection takes them over in constant time.
+ */
+#include "pyobjmem.h"
+
+static const u32 default_threshold[PYOBJMEM_GENERATIONS] = { 700, 10, 10 };
+
+/**
+ * pom_list_reset - make a list empty
+ * @list: the list
+ */
+void pom_list_reset(struct pom_list *list)
+{
+	list->head = POM_NIL;
+	list->tail = POM_NIL;
+}
+
+/**
+ * pom_list_splice - append one list of candidates to another
+ * @heap: the heap
+ * @from: is empty afterwards
+ * @to: gets them
+ */
+void pom_list_splice(struct pom_heap *heap, struct pom_list *from, struct pom_list *to)
+{
+	if (from->head == POM_NIL)
+		return;
+	if (to->head == POM_NIL) {
+		*to = *from;
+	} else {
+		pom_side_at(heap, to->tail)->link = from->head;
+		pom_side_at(heap, from->head)->shadow = to->tail;
+		to->tail = from->tail;
+	}
+	pom_list_reset(from);
+}
+
+/**
+ * pom_candidate_add - put an object on the list of its generation
+ * @heap: the heap
+ * @side: its side header: CAND, neither listed nor traced
+ * @link: its place
+ */
+void pom_candidate_add(struct pom_heap *heap, struct pom_side *side, u32 link)
+{
+	struct pom_list *list = &heap->gc.cand[pom_gc_generation(&heap->gc, side->born)];
+
+	side->state |= POM_LISTED;
+	side->link = POM_NIL;
+	side->shadow = list->tail;
+	if (list->tail == POM_NIL)
+		list->head = link;
+	else
+		pom_side_at(heap, list->tail)->link = link;
+	list->tail = link;
+	heap->gc.candidates++;
+}
+
+/* The list whose head or tail is @link: the work list, or one of four. */
+static struct pom_list *list_with_end(struct pom_gc *gc, u32 link, bool tail)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(gc->cand); i++)
+		if ((tail ? gc->cand[i].tail : gc->cand[i].head) == link)
+			return &gc->cand[i];
+	return &gc->work;
+}
+
+/**
+ * pom_candidate_remove - take an object off its list
+ * @heap: the heap
+ * @side: its side header: listed
+ * @link: its place
+ */
+void pom_candidate_remove(struct pom_heap *heap, struct pom_side *side, u32 link)
+{
+	struct pom_gc *gc = &heap->gc;
+	u32 next = side->link, prev = side->shadow;
+
+	if (prev == POM_NIL)
+		list_with_end(gc, link, false)->head = next;
+	else
+		pom_side_at(heap, prev)->link = next;
+	if (next == POM_NIL)
+		list_with_end(gc, link, true)->tail = prev;
+	else
+		pom_side_at(heap, next)->shadow = prev;
+	side->state &= ~POM_LISTED;
+	side->link = POM_NIL;
+	side->shadow = 0;
+	gc->candidates--;
+}
+
+/**
+ * pom_candidate_flag - an object has lost a reference and is referred to by slots only
+ * @heap: the heap
+ * @obj: an object with slots, ext == 0, in > 0
+ */
+void pom_candidate_flag(struct pom_heap *heap, struct pom_object *obj)
+{
+	struct pom_side *side = obj->side;
+
+	side->state |= POM_CAND;
+	if (!(side->state & (POM_LISTED | POM_COLOUR)))
+		pom_candidate_add(heap, side, obj->block.link);
+}
+
+/**
+ * pom_candidate_unflag - an object dies
+ * @heap: the heap
+ * @obj: the object
+ */
+void pom_candidate_unflag(struct pom_heap *heap, struct pom_object *obj)
+{
+	if (obj->side->state & POM_LISTED)
+		pom_candidate_remove(heap, obj->side, obj->block.link);
+	obj->side->state &= ~POM_CAND;
+}
+
+/**
+ * pom_gc_init - set up the collector of a new heap
+ * @heap: the heap
+ */
+void pom_gc_init(struct pom_heap *heap)
+{
+	struct pom_gc *gc = &heap->gc;
+	unsigned int i;
+
+	gc->epoch = pom_first_epoch;
+	gc->enabled = true;
+	gc->stack = POM_NIL;
+	gc->cursor = POM_NIL;
+	gc->previous = POM_NIL;
+	gc->mark = POM_NIL;
+	pom_list_reset(&gc->work);
+	pom_list_reset(&gc->trace);
+	for (i = 0; i < ARRAY_SIZE(gc->cand); i++)
+		pom_list_reset(&gc->cand[i]);
+	for (i = 0; i < PYOBJMEM_GENERATIONS; i++)
+		gc->threshold[i] = default_threshold[i];
+}
+
+/**
+ * pom_gc_generation - generation of an object
+ * @gc: the collector
+ * @born: epoch of its birth
+ *
+ * Return: 0 to 2, or POM_PERMANENT.
+ */
+u32 pom_gc_generation(const struct pom_gc *gc, u32 born)
+{
+	u32 g;
+
+	for (g = 0; g < PYOBJMEM_GENERATIONS; g++)
+		if (born >= gc->bound[g])
+			return g;
+	return POM_PERMANENT;
+}
+
+/**
+ * pom_gc_due - whether to collect by itself now: CPython's rules
+ * @gc: the collector
+ *
+ * Return: the generation, or -1.
+ */
+int pom_gc_due(const struct pom_gc *gc)
+{
+	int g;
+
+	if (!gc->enabled || !gc->threshold[0] || gc->count[0] <= gc->threshold[0])
+		return -1;
+	for (g = PYOBJMEM_GENERATIONS - 1; g > 0; g--) {
+		if (gc->count[g] <= gc->threshold[g])
+			continue;
+		/* Else building a large graph would take quadratic time. */
+		if (g == 2 && gc->long_lived_pending < gc->long_lived_total / 4)
+			continue;
+		return g;
+	}
+	return 0;
+}
+
+/**
+ * pom_gc_born - date a new object, and collect if it is time
+ * @heap: the heap
+ * @obj: the object
+ */
+void pom_gc_born(struct pom_heap *heap, struct pom_object *obj)
+{
+	struct pom_gc *gc = &heap->gc;
+
+	obj->side->born = gc->epoch;
+	if (!obj->head->slots)
+		return;
+	gc->live[0]++;
+	if (gc->count[0] < U32_MAX)
+		gc->count[0]++;
+	if (!gc->due && gc->phase == POM_IDLE && pom_gc_due(gc) >= 0) {
+		gc->due = true;
+		queue_work(pom_wq, &heap->collect);
+	}
+}
+
+/**
+ * pom_gc_freed - an object goes
+ * @heap: the heap
+ * @obj: the object, its head still whole
+ */
+void pom_gc_freed(struct pom_heap *heap, struct pom_object *obj)
+{
+	struct pom_gc *gc = &heap->gc;
+
+	if (!obj->head->slots)
+		return;
+	gc->live[pom_gc_generation(gc, obj->side->born)]--;
+	if (gc->count[0])
+		gc->count[0]--;
+}
