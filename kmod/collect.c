@@ -270,8 +270,6 @@ static void collection_end(struct pom_heap *heap)
 
 	pom_list_reset(&gc->trace);
 	gc->phase = POM_IDLE;
-	gc->run.duration_ns = ktime_get_ns() - gc->run.began_ns;
-	gc->total_ns += gc->run.duration_ns;
 	gc->stats[g].collections++;
 	gc->stats[g].collected += gc->run.collected;
 	if (g == 2) {
@@ -305,7 +303,7 @@ static void free_slice(struct pom_heap *heap, int *budget)
 static void collection_slice(struct pom_heap *heap)
 {
 	struct pom_gc *gc = &heap->gc;
-	u64 began = ktime_get_ns();
+	u64 began = ktime_get_ns(), now;
 	int budget = POM_SLICE;
 
 	while (budget > 0 && gc->phase != POM_IDLE) {
@@ -316,11 +314,15 @@ static void collection_slice(struct pom_heap *heap)
 		else
 			free_slice(heap, &budget);
 	}
-	began = ktime_get_ns() - began;
+	now = ktime_get_ns();
 	gc->run.slices++;
-	gc->run.longest_ns = max(gc->run.longest_ns, began);
+	gc->run.longest_ns = max(gc->run.longest_ns, now - began);
 	gc->slices++;
-	gc->longest_ns = max(gc->longest_ns, began);
+	gc->longest_ns = max(gc->longest_ns, now - began);
+	if (gc->phase == POM_IDLE) {
+		gc->run.duration_ns = now - gc->run.began_ns;
+		gc->total_ns += gc->run.duration_ns;
+	}
 }
 
 /*

@@ -359,7 +359,12 @@ static int pom_release(struct inode *inode, struct file *file)
 {
 	struct pom_session *session = file->private_data;
 
-	pom_session_end(session);
+	/*
+	 * The mm of a process goes before its files do. So where nobody else has
+	 * the file, the holds are gone before the parent learns of the death.
+	 */
+	if (!pom_session_end(session))
+		flush_work(&session->end);
 	pom_session_put(session);
 	return 0;
 }
