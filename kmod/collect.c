@@ -240,8 +240,7 @@ static bool free_white(struct pom_heap *heap, struct pom_object *obj, int *budge
 	gc->run.collected++;
 	heap->freed_collected++;
 	cursor_advance(gc, obj);
-	paint(obj->side, 0);
-	obj->side->state |= POM_DONE;
+	obj->side->state = POM_DONE;	/* no colour, and no candidate any more */
 	obj->side->link = POM_NIL;
 	if (!obj->side->in)
 		pom_object_release(heap, obj);

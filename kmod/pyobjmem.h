@@ -24,11 +24,10 @@
  *
  * Locks
  *
- *	mmap_lock			(open() registers the notifier, no lock held)
- *	session->join_lock		which heap the session belongs to, ended
- *	  heap->lock			everything below a heap: graph, pools, holds
- *	    pom_mm->lock (spin)		the sessions of an mm
- *	    pom_users_lock (mutex)	the table of users
+ *	session->join_lock	which heap the session belongs to, and ended
+ *	  heap->lock		all that is in a heap: graph, pools, holds
+ *	pom_mm->lock (spin)	the sessions of an mm; taken with no other
+ *	pom_users_lock		the table of users; taken with no other
  *
  * Under heap->lock nothing is allocated, nothing is copied from or to user
  * memory, and nothing is unmapped: a user copy can be held open for ever
