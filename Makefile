@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# For people: what can be made here. Facts about the module are in Kbuild.
+# Everything generated goes below build/.
+
+BUILD   := $(CURDIR)/build
+
+# The stock kernel that is built for and booted. These are looked up when they
+# are used, because the packages that bring them may only just be coming.
+RELEASE  = $(shell scripts/kernel release)
+KDIR     = $(shell scripts/kernel headers $(RELEASE))
+TREE     = $(BUILD)/kmod-$(RELEASE)$(if $(DEBUG),-debug)
+MODULE   = $(TREE)/kmod/pyobjmem.ko
+
+# Kbuild puts objects where it finds the sources: hence a tree of links. There
+# is no BTF of the whole kernel among Debian's headers to add the module's to.
+KBUILD   = $(MAKE) --no-print-directory -C $(KDIR) M=$(TREE) W=1 KCFLAGS=-Werror \
+	   CONFIG_DEBUG_INFO_BTF_MODULES= $(if $(DEBUG),CONFIG_PYOBJMEM_DEBUG=y)
+
+# One thing after the other here, and as many at once as there are processors
+# in the makes below.
+.NOTPARALLEL:
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
+
+all: module userspace	## build the module, the library, the tools and the examples
+
+module:			## build the module (DEBUG=1: with its checks)
+	@test -n "$(KDIR)"
+	@mkdir -p $(TREE)
+	@cp -rsf $(CURDIR)/Kbuild $(CURDIR)/kmod $(CURDIR)/uapi $(TREE)
+	+@$(KBUILD) modules
+
+userspace:		## build the library, the tools and the examples
+	+@$(MAKE) $(if $(V),,-s) --no-print-directory -C userspace BUILD=$(BUILD)/userspace all
+
+selftests: userspace	## build the tests
+	+@$(MAKE) --no-print-directory -C selftests OUTPUT=$(BUILD)/selftests \
+		KSELFTEST=$$(scripts/kernel source)/tools/testing/selftests \
+		LIBRARY=$(BUILD)/userspace/lib/libpyobjmem.a
+
+run: packages		## boot Debian's kernel in a virtual machine and run the demonstration (PACKAGES=FILE: of another list)
+	+@$(MAKE) --no-print-directory all
+	@selftests/vm/demo $(RELEASE) $(MODULE) $(if $(PACKAGES),'$(PACKAGES)')
+
+check: packages-check	## run all tests
+	+@scripts/check
+
+style:			## run checkpatch, sparse and kernel-doc
+	+@scripts/style
+
+sparse: module
+	+@$(KBUILD) C=2 CF=-D__CHECK_ENDIAN__ modules
+
+install:		## install the module for the running kernel, and the rest
+	@scripts/kernel own >/dev/null
+	+@$(MAKE) --no-print-directory RELEASE=$$(uname -r) all install-files
+
+install-files:
+	+@$(KBUILD) INSTALL_MOD_PATH=$(DESTDIR) modules_install
+	install -D -m 644 kmod/60-pyobjmem.rules $(DESTDIR)/usr/lib/udev/rules.d/60-pyobjmem.rules
+	+@$(MAKE) $(if $(V),,-s) --no-print-directory -C userspace BUILD=$(BUILD)/userspace DESTDIR=$(DESTDIR) install
+ifeq ($(DESTDIR),)
+	getent group pyobjmem >/dev/null || groupadd --system pyobjmem
+	depmod -a $(RELEASE)
+endif
+
+load:			## load the module into the running kernel
+	@scripts/kernel own >/dev/null
+	+@$(MAKE) --no-print-directory RELEASE=$$(uname -r) module
+	insmod $(BUILD)/kmod-$$(uname -r)/kmod/pyobjmem.ko
+
+unload:			## unload it again
+	rmmod pyobjmem
+
+packages:		## get what 'run' needs from Debian's packages
+	@scripts/packages run
+
+packages-check:		## get what 'check' needs as well
+	@scripts/packages check
+
+clean:			## remove what was built
+	rm -rf $(BUILD)
+
+help:			## list this
+	@sed -n 's/^\([a-z-]*\):.*## */  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+.PHONY: all module userspace selftests run check style sparse install install-files load unload
+.PHONY: packages packages-check clean help
