@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of libpyobjmem share. None of it is exported.
+ *
+ *	sys.c		the system calls on the device; tests put another in its place
+ *	table.c		what the session holds and how often; no locks, no system calls
+ *	session.c	sessions and heaps; takes that are gained and given back
+ *	object.c	operations on objects and roots
+ *	ticket.c	tickets, and descriptors over sockets
+ *	batch.c		many operations in one call
+ *
+ * Counting
+ *
+ * For the kernel a session holds an object or does not, but it counts how often
+ * the session took it, and wants as many PUTs. CREATE, GET_REF, GET_ROOT, REDEEM
+ * and UPGRADE each are one take, and only their answer tells of what. The
+ * library keeps for every handle that its session holds
+ *
+ *	count	how often the program holds it: each of those operations and
+ *		each pyobjmem_get() is one more, each pyobjmem_put() one less
+ *	takes	how often the kernel believes it is taken
+ *
+ * There is an entry as long as count is not 0. A put that leaves count above 0
+ * and a get are nothing but arithmetic. A put that makes it 0 removes the entry
+ * and then gives back all its takes. One take is enough to keep the object, so
+ * takes above TAKES_MAX are given back before, which bounds what a put has to do.
+ *
+ * Why this is right with several threads, although the lock is dropped between
+ * the table and the system call: at any time
+ *
+ *	takes in the kernel == takes in the table
+ *			     + takes gained, but not yet entered in the table
+ *			     + takes removed from the table, but not yet given back
+ *
+ * because every take is moved from one of these terms to the next by exactly one
+ * thread, whatever the others do in between. So the kernel never gets a PUT
+ * too many, and at the end none is missing. And while an entry exists its takes
+ * are at least 1, so the kernel keeps the object for all who count on it. Thread
+ * A's last put of an object against thread B's get_ref of the same object:
+ *
+ *	A removes the entry (1 take), B gets another take from the kernel, and
+ *	then A's PUT and B's new entry come in either order: 1 take stays in the
+ *	kernel, 1 in the table. If A's PUT comes before B's GET_REF, the object
+ *	lives on only if the slot keeps it, as it must for B's GET_REF to find it.
+ *
+ * B's entry can not be mistaken for a newer object at the same place: handles
+ * carry a generation. A pyobjmem_get() that races with the last put of the same
+ * object is the program's error, as B did not hold what it wanted to hold once
+ * more; it gets -ENOENT or a sound hold, depending on who comes first.
+ *
+ * A put that is queued in a batcher must not let the object go before the
+ * operations queued ahead of it took place. If it is the last one, its takes
+ * leave the table, and their PUTs are queued: nobody else can drop them. If
+ * others hold the object, too, they could put it meanwhile, so the hold is lent
+ * to the batcher: it keeps counting, but not for the program any more, until
+ * the batcher puts it after the operations.
+ */
+#ifndef PYOBJMEM_INTERNAL_H
+#define PYOBJMEM_INTERNAL_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include <pyobjmem.h>
+
+/* Everything is built with -fvisibility=hidden. */
+#define API		__attribute__((visibility("default")))
+
+#define DEVICE		"/dev/pyobjmem"
+
+/* The Makefile reads it here. */
+#define VERSION		"0.1.0"
+
+/* Takes of one object that the library lets gather before it gives some back. */
+#define TAKES_MAX	32U
+
+/* --- sys.c ---------------------------------------------------------------- */
+
+int pyobjmem_sys_open(void);
+int pyobjmem_sys_ioctl(int fd, unsigned long command, void *argument);
+void pyobjmem_sys_close(int fd);
+void *pyobjmem_sys_alloc(size_t size);
+void *pyobjmem_sys_realloc(void *memory, size_t size);
+
+/* --- table.c -------------------------------------------------------------- */
+
+/**
+ * struct pyobjmem_entry - an object that the session holds
+ * @handle: which; PYOBJMEM_NONE in an empty place
+ * @count: how often the program and batchers hold it, at least 1. 64 bits do not
+ *	overflow in a lifetime.
+ * @lent: how many of these holds belong to batchers, which will put them
+ * @takes: how often the kernel believes it is taken, 1 to TAKES_MAX - 1
+ */
+struct pyobjmem_entry {
+	uint64_t handle;
+	uint64_t count;
+	uint32_t lent;
+	uint32_t takes;
+};
+
+/**
+ * struct pyobjmem_table - all objects that the session holds
+ * @entries: open addressing, linear probing
+ * @size: places of @entries, 0 or a power of two
+ * @used: entries
+ * @reserved: entries for which there is room besides
+ */
+struct pyobjmem_table {
+	struct pyobjmem_entry *entries;
+	size_t size;
+	size_t used;
+	size_t reserved;
+};
+
+int pyobjmem_table_reserve(struct pyobjmem_table *table, size_t n);
+void pyobjmem_table_unreserve(struct pyobjmem_table *table, size_t n);
+unsigned int pyobjmem_table_add(struct pyobjmem_table *table, uint64_t handle);
+int pyobjmem_table_get(struct pyobjmem_table *table, uint64_t handle);
+int pyobjmem_table_put(struct pyobjmem_table *table, uint64_t handle);
+int pyobjmem_table_lend(struct pyobjmem_table *table, uint64_t handle);
+int pyobjmem_table_put_lent(struct pyobjmem_table *table, uint64_t handle);
+uint64_t pyobjmem_table_count(const struct pyobjmem_table *table, uint64_t handle);
+void pyobjmem_table_clear(struct pyobjmem_table *table);
+void pyobjmem_table_destroy(struct pyobjmem_table *table);
+
+/* --- session.c ------------------------------------------------------------ */
+
+/**
+ * struct pyobjmem - a session
+ * @fd: its descriptor of the device
+ * @lock: protects all that follows. One lock is enough: it is held for a few
+ *	instructions, while the operations that a program can do in parallel
+ *	meet the one lock of the heap in the kernel anyway.
+ * @heap: number of the heap, 0 before it has joined
+ * @rights: PYOBJMEM_RIGHT_* that it has there
+ * @table: what it holds
+ */
+struct pyobjmem {
+	int fd;
+	pthread_mutex_t lock;
+	uint64_t heap;
+	uint32_t rights;
+	struct pyobjmem_table table;
+};
+
+int pyobjmem_take(struct pyobjmem *session, unsigned long command, void *argument,
+		  const __u64 *handle);
+int pyobjmem_give_back(struct pyobjmem *session, uint64_t handle, unsigned int takes);
+
+/* A pointer as the kernel's structures carry it. */
+static inline __u64 pyobjmem_pointer(const void *pointer)
+{
+	return (uintptr_t)pointer;
+}
+
+#endif /* PYOBJMEM_INTERNAL_H */

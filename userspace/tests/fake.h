@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A small model of the kernel module, for tests of the library that need none:
+ * one heap, objects with counts, sessions with takes, BATCH. It takes the place
+ * of lib/sys.c. It counts calls, and fails when it is told to.
+ */
+#ifndef FAKE_H
+#define FAKE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <linux/pyobjmem.h>
+
+#define FAKE_OBJECTS	8192U
+
+/* Everything as at the start. */
+void fake_reset(void);
+
+/* A descriptor of a new session, as open() gives. */
+int fake_open(void);
+
+/* Calls so far: all of them, and those of one operation. */
+unsigned long fake_calls(void);
+unsigned long fake_calls_of(unsigned int op);
+
+/* The next call of @op fails with @error; or all do. */
+void fake_fail(unsigned int op, int error);
+void fake_fail_always(unsigned int op, int error);
+
+/* The (@after + 1)th allocation of the library from now on fails, once. */
+void fake_fail_alloc(unsigned int after);
+
+/* Operations give other threads a chance at awkward places. */
+void fake_yield(bool on);
+
+/* What the model knows. */
+unsigned int fake_objects(void);
+uint32_t fake_takes(int fd, uint64_t handle);
+unsigned int fake_held(int fd);
+bool fake_lives(uint64_t handle);
+uint32_t fake_external(uint64_t handle);
+const struct pyobjmem_batch_entry *fake_last_batch(uint32_t *count);
+
+/* PUTs of what was not taken; must stay 0. */
+unsigned long fake_underflows(void);
+
+#endif /* FAKE_H */

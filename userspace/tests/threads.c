@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Several threads on one session: at the end no take is missing or left.
+ */
+#include <string.h>
+
+#include "unit.h"
+
+enum { THREADS = 4, ROUNDS = 3000 };
+
+static struct pyobjmem *shared;
+static uint64_t hub;
+static bool thread_failed[THREADS];
+
+/* Hold and drop the same few objects, in all the ways there are. */
+static void *juggle(void *argument)
+{
+	unsigned int id = (unsigned int)(uintptr_t)argument;
+	uint64_t seed = id + 1, value;
+	int i, k, result;
+
+	for (i = 0; i < ROUNDS; i++) {
+		uint64_t r = random_next(&seed) >> 33;
+
+		result = pyobjmem_get_ref(shared, hub, r % 4, &value);
+		if (result || !value)
+			goto fail;
+		for (k = 0; k < (int)(r / 4 % 3); k++)
+			if (pyobjmem_get(shared, value))
+				goto fail;
+		for (; k >= 0; k--)
+			if (pyobjmem_put(shared, value))
+				goto fail;
+	}
+	return NULL;
+fail:
+	thread_failed[id] = true;
+	return NULL;
+}
+
+static void *juggle_batched(void *argument)
+{
+	unsigned int id = (unsigned int)(uintptr_t)argument;
+	struct pyobjmem_object object = { .payload_size = 8, .slots = 1 };
+	struct pyobjmem_batcher *batcher = NULL;
+	uint64_t values[64], handle;
+	int i, k;
+
+	if (pyobjmem_batch_new(shared, 0, &batcher))
+		goto fail;
+	for (i = 0; i < ROUNDS / 30; i++) {
+		pyobjmem_batch_create(batcher, &object, &handle);
+		for (k = 0; k < 64; k++)
+			pyobjmem_batch_get_ref(batcher, hub, (uint32_t)k % 4, &values[k]);
+		if (pyobjmem_batch_flush(batcher))
+			goto fail;
+		pyobjmem_batch_set_ref(batcher, handle, 0, values[i % 64], NULL);
+		for (k = 0; k < 64; k++)
+			if (pyobjmem_batch_put(batcher, values[k]))
+				goto fail;
+		pyobjmem_batch_put(batcher, handle);
+		if (i % 2 && pyobjmem_batch_flush(batcher))
+			goto fail;
+	}
+	pyobjmem_batch_free(batcher);
+	return NULL;
+fail:
+	thread_failed[id] = true;
+	return NULL;
+}
+
+static void run_threads(void *(*odd)(void *), void *(*even)(void *))
+{
+	pthread_t threads[THREADS];
+	uint64_t leaf;
+	uint32_t i;
+
+	shared = start();
+	hub = make(shared, 4);
+	for (i = 0; i < 4; i++) {
+		leaf = make(shared, 0);
+		pyobjmem_set_ref(shared, hub, i, leaf, NULL);
+		pyobjmem_put(shared, leaf);
+	}
+	fake_yield(true);
+	memset(thread_failed, 0, sizeof(thread_failed));
+	for (i = 0; i < THREADS; i++)
+		pthread_create(&threads[i], NULL, i % 2 ? odd : even, (void *)(uintptr_t)i);
+	for (i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], NULL);
+		CHECK(!thread_failed[i]);
+	}
+	/* All that is left is the hub, and what it names. */
+	CHECK_EQUAL(5, fake_objects());
+	CHECK_EQUAL(1, fake_held(pyobjmem_fd(shared)));
+	CHECK_EQUAL(1, shared->table.used);
+	CHECK_EQUAL(0, shared->table.reserved);
+	end(shared);
+}
+
+static void threads_single(void)
+{
+	run_threads(juggle, juggle);
+}
+
+static void threads_batched(void)
+{
+	run_threads(juggle_batched, juggle_batched);
+}
+
+static void threads_mixed(void)
+{
+	run_threads(juggle, juggle_batched);
+}
+
+const struct test threads_tests[] = {
+	TEST(threads_single),
+	TEST(threads_batched),
+	TEST(threads_mixed),
+	{ 0 },
+};
