@@ -170,7 +170,7 @@ static bool verify_space(struct seq_file *m, struct pom_space *space, struct spa
 	    sums.used != space->used || sums.slack != space->slack || sums.empty != space->empty)
 		return complain(m, "space %u: counters are not what is there", space->kind);
 	if (sums.used + sums.free + sums.unused + sums.slack != sums.arenas * POM_ARENA_BYTES)
-		return complain(m, "space %u: used %llu free %llu unused %llu slack %llu arenas %llu",
+		return complain(m, "space %u: %llu used %llu free %llu unused %llu slack %llu arenas",
 				space->kind, sums.used, sums.free, sums.unused, sums.slack,
 				sums.arenas);
 	all->pages += sums.pages;

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The heap and the session that the KUnit suites work on. See kunit.h.
+ */
+#include <linux/mm.h>
+
+#include "kunit.h"
+
+static bool own_resources;
+
+/**
+ * pom_fixture_suite_init - the .suite_init of a suite
+ * @suite: the suite
+ *
+ * Until 6.2, the suites of a module run before its init function has.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int pom_fixture_suite_init(struct kunit_suite *suite)
+{
+	if (pom_wq)
+		return 0;
+	own_resources = true;
+	pom_debugfs_init();
+	pom_wq = alloc_workqueue("pyobjmem-kunit", WQ_UNBOUND, 0);
+	return pom_wq ? 0 : -ENOMEM;
+}
+
+/**
+ * pom_fixture_suite_exit - the .suite_exit of a suite
+ * @suite: the suite
+ */
+void pom_fixture_suite_exit(struct kunit_suite *suite)
+{
+	if (!own_resources)
+		return;
+	own_resources = false;
+	drain_workqueue(pom_wq);
+	destroy_workqueue(pom_wq);
+	pom_wq = NULL;
+	pom_debugfs_exit();
+}
+
+/**
+ * pom_fixture_init - the .init of a suite
+ * @test: the test; its priv is set
+ *
+ * Return: 0 or an error.
+ */
+int pom_fixture_init(struct kunit *test)
+{
+	struct pom_fixture *f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, f);
+	if (!pom_user_bytes)
+		pom_user_bytes = (totalram_pages() / 2) << PAGE_SHIFT;
+	f->heap = pom_heap_create(0);
+	if (IS_ERR(f->heap))
+		return PTR_ERR(f->heap);
+	f->heap->gc.enabled = false;
+	kref_init(&f->session.kref);
+	mutex_init(&f->session.join_lock);
+	pom_holds_init(&f->session.holds);
+	pom_stash_init(&f->stash);
+	test->priv = f;
+	return pom_session_join(&f->session, f->heap, PYOBJMEM_RIGHTS);
+}
+
+/* Drop what the session holds, as pom_session_end() does, which wants an mm. */
+static void fixture_drop_holds(struct pom_fixture *f)
+{
+	u64 cursor = 0;
+	u32 link;
+
+	pom_heap_lock(f->heap);
+	while ((link = pom_holds_pop(&f->session.holds, &cursor)) != POM_NIL)
+		pom_object_lose(f->heap, link);
+	list_del_init(&f->session.heap_node);
+	f->heap->nr_sessions--;
+	pom_heap_unlock(f->heap);
+	pom_heap_settle(f->heap);
+}
+
+/**
+ * pom_fixture_exit - the .exit of a suite: everything must go
+ * @test: the test
+ */
+void pom_fixture_exit(struct kunit *test)
+{
+	struct pom_fixture *f = test->priv;
+
+	if (!f)
+		return;
+	fixture_drop_holds(f);
+	pom_fixture_collect(test, 2);
+	KUNIT_EXPECT_EQ(test, f->heap->objects, 0ULL);
+	KUNIT_EXPECT_EQ(test, f->heap->pages, 0ULL);
+	KUNIT_EXPECT_EQ(test, f->heap->space[POM_OBJECTS].arenas, 0);
+	KUNIT_EXPECT_EQ(test, f->heap->space[POM_DATA].arenas, 0);
+	pom_holds_destroy(&f->session.holds);
+	pom_stash_drain(&f->stash);
+	pom_heap_unuse(f->heap);	/* the session */
+	pom_heap_put(f->heap);
+	pom_heap_unuse(f->heap);	/* the creator */
+}
+
+/**
+ * pom_fixture_create - create an object
+ * @test: the test
+ * @slots: number of slots
+ * @payload: size of the payload, which is zeros
+ *
+ * Return: the object, held.
+ */
+u64 pom_fixture_create(struct kunit *test, u32 slots, u32 payload)
+{
+	struct pyobjmem_create cmd = { .slots = slots, .payload_size = payload };
+	struct pom_fixture *f = test->priv;
+	struct pom_args args = {};
+	int ret;
+
+	do {
+		pom_heap_lock(f->heap);
+		ret = pom_object_create(&f->session, &cmd, &args, &f->stash);
+		pom_heap_unlock(f->heap);
+	} while (ret == -EAGAIN && !pom_stash_fill(&f->stash));
+	KUNIT_ASSERT_EQ(test, ret, 0);
+	return cmd.out_handle;
+}
+
+/**
+ * pom_fixture_collect - collect
+ * @test: the test
+ * @generation: oldest generation
+ *
+ * Return: number of objects collected.
+ */
+u64 pom_fixture_collect(struct kunit *test, u32 generation)
+{
+	struct pom_fixture *f = test->priv;
+	struct pom_gc_run run = {};
+
+	KUNIT_EXPECT_EQ(test, pom_collect(f->heap, generation, &run), 0);
+	return run.collected;
+}
