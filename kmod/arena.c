@@ -100,13 +100,13 @@ static int arena_afford(struct pom_space *space, u32 index, u32 count, struct po
 	list_for_each(p, &stash->chunks)
 		chunks++;
 
-	stash->arenas_short = arenas < count ? count - arenas : 0;
-	stash->chunks_short = 0;
+	stash->lacks.arenas = arenas < count ? count - arenas : 0;
+	stash->lacks.chunks = 0;
 	for (i = index / POM_CHUNK_ARENAS; i <= (index + count - 1) / POM_CHUNK_ARENAS; i++)
 		if (!space->chunk[i])
-			stash->chunks_short++;
-	stash->chunks_short -= min(stash->chunks_short, chunks);
-	return stash->arenas_short || stash->chunks_short ? -EAGAIN : 0;
+			stash->lacks.chunks++;
+	stash->lacks.chunks -= min(stash->lacks.chunks, chunks);
+	return stash->lacks.arenas || stash->lacks.chunks ? -EAGAIN : 0;
 }
 
 static struct pom_arena *arena_add(struct pom_space *space, u32 index, struct pom_stash *stash)
@@ -133,8 +133,12 @@ static struct pom_arena *arena_add(struct pom_space *space, u32 index, struct po
 	return arena;
 }
 
-/* The last page of an arena has gone. Its generations stay in the chunk. */
-static void arena_drop(struct pom_space *space, struct pom_arena *arena)
+/*
+ * The last page of an arena has gone. Its generations stay in the chunk. An
+ * operation that is being undone gets it back: else it would lack it for ever.
+ */
+static void arena_drop(struct pom_space *space, struct pom_arena *arena,
+		       struct pom_stash *stash)
 {
 	u32 *generation = arena_generation(space, arena->index);
 	bool used_up = false;
@@ -156,7 +160,12 @@ static void arena_drop(struct pom_space *space, struct pom_arena *arena)
 		__clear_bit(arena->index, space->taken);
 		space->hint = min(space->hint, arena->index);
 	}
-	kfree(arena);
+	if (stash) {
+		memset(arena, 0, sizeof(*arena));
+		list_add(&arena->node, &stash->arenas);
+	} else {
+		kfree(arena);
+	}
 }
 
 static u32 arena_number(struct pom_space *space, u32 count)
@@ -180,40 +189,36 @@ int pom_arena_room(struct pom_space *space, u64 pages)
 	return pages > heap->pages_limit - heap->pages ? -ENOSPC : 0;
 }
 
-static int arena_charge(struct pom_space *space, struct pom_pool *pool)
+/* Take places of an arena, and their pages, at once. */
+static void places_take(struct pom_space *space, struct pom_arena *arena, unsigned int place,
+			unsigned int n, void **pages)
 {
-	struct pom_heap *heap = space->heap;
-	int ret = pom_arena_room(space, pool->pages);
+	unsigned int i;
 
-	if (ret)
-		return ret;
-	/* A run was charged to the user before its pages were taken. */
-	if (!pool->charged &&
-	    !pom_user_charge(&heap->user->pages, pool->pages, pom_user_pages_limit()))
-		return -EDQUOT;
-	pool->charged = NULL;
-	heap->pages += pool->pages;
-	space->pages += pool->pages;
-	return 0;
-}
-
-static void arena_uncharge(struct pom_space *space, u64 pages)
-{
-	struct pom_heap *heap = space->heap;
-
-	space->pages -= pages;
-	heap->pages -= pages;
-	atomic_long_sub(pages, &heap->user->pages);
-}
-
-static void place_page(struct pom_space *space, struct pom_arena *arena, unsigned int place,
-		       void *page)
-{
 	arena_unfile(space, arena);
-	arena->free_pools &= ~(1ULL << place);
+	arena->free_pools &= ~(GENMASK_ULL(n - 1, 0) << place);
 	arena_file(space, arena);
-	arena->page[place] = page;
-	arena->pages++;
+	for (i = 0; i < n; i++)
+		arena->page[place + i] = pages[i];
+	arena->pages += n;
+}
+
+/* Give them back. A place whose generations are used up is never free again. */
+static void places_give(struct pom_space *space, struct pom_arena *arena, unsigned int place,
+			unsigned int n, struct pom_stash *stash)
+{
+	unsigned int i;
+
+	arena_unfile(space, arena);
+	for (i = 0; i < n; i++) {
+		arena->page[place + i] = NULL;
+		if (arena->generation[place + i])
+			arena->free_pools |= 1ULL << (place + i);
+	}
+	arena_file(space, arena);
+	arena->pages -= n;
+	if (!arena->pages)
+		arena_drop(space, arena, stash);
 }
 
 /**
@@ -223,18 +228,20 @@ static void place_page(struct pom_space *space, struct pom_arena *arena, unsigne
  * @stash: arenas and chunks to use
  *
  * Context: heap->lock.
- * Return: 0, and @pool has its arena and place; -ENOSPC or -EDQUOT at a limit;
- * -EAGAIN if @stash is short. Unless 0 is returned, nothing has changed.
+ * Return: 0, and @pool has its arena and place; -ENOSPC at the heap's limit; -EAGAIN if @stash is short. Unless 0 is returned, nothing has changed.
  */
 int pom_arena_place(struct pom_space *space, struct pom_pool *pool, struct pom_stash *stash)
 {
 	u32 count = DIV_ROUND_UP(pool->pages, POM_ARENA_POOLS);
 	struct pom_arena *arena = NULL;
 	unsigned int place = 0;
-	u32 index, i;
+	u32 index, i, n;
 	int ret;
 
 	lockdep_assert_held(&space->heap->lock);
+	ret = pom_arena_room(space, pool->pages);
+	if (ret)
+		return ret;
 	if (count == 1)
 		arena = arena_search(space, pool->pages, &place);
 	if (!arena) {
@@ -246,9 +253,6 @@ int pom_arena_place(struct pom_space *space, struct pom_pool *pool, struct pom_s
 		if (ret)
 			return ret;
 	}
-	ret = arena_charge(space, pool);
-	if (ret)
-		return ret;
 	if (!arena) {
 		arena = arena_add(space, index, stash);
 		for (i = 1; i < count; i++)
@@ -258,48 +262,69 @@ int pom_arena_place(struct pom_space *space, struct pom_pool *pool, struct pom_s
 	pool->arena = arena;
 	pool->place = place;
 	arena->pool[place] = pool;
-	for (i = 0; i < pool->pages; i++) {
-		u32 n = place + i;
-
-		place_page(space, *arena_slot(space, arena->index + n / POM_ARENA_POOLS),
-			   n % POM_ARENA_POOLS, pool->run ? pool->run[i] : pool->base);
+	index = arena->index;
+	for (i = 0; i < pool->pages; i += n) {
+		n = min(pool->pages - i, POM_ARENA_POOLS - place);
+		places_take(space, *arena_slot(space, index++), place, n,
+			    pool->run ? pool->run + i : &pool->base);
+		place = 0;
 	}
+	space->heap->pages += pool->pages;
+	space->pages += pool->pages;
 	return 0;
-}
-
-static void remove_page(struct pom_space *space, struct pom_arena *arena, unsigned int place)
-{
-	arena->page[place] = NULL;
-	arena_unfile(space, arena);
-	if (arena->generation[place])
-		arena->free_pools |= 1ULL << place;
-	arena_file(space, arena);
-	if (!--arena->pages)
-		arena_drop(space, arena);
 }
 
 /**
  * pom_arena_remove - take a pool out of its place
  * @space: where
  * @pool: the pool; its descriptor and its pages stay the caller's
+ * @stash: gets the arenas that are empty now; NULL to free them
  *
  * Context: heap->lock.
  */
-void pom_arena_remove(struct pom_space *space, struct pom_pool *pool)
+void pom_arena_remove(struct pom_space *space, struct pom_pool *pool, struct pom_stash *stash)
 {
-	struct pom_arena *arena = pool->arena;
-	u32 index = arena->index;
+	unsigned int place = pool->place;
+	u32 index = pool->arena->index;
 	u32 i, n;
 
 	lockdep_assert_held(&space->heap->lock);
-	arena->pool[pool->place] = NULL;
-	for (i = 0; i < pool->pages; i++) {
-		n = pool->place + i;
-		remove_page(space, *arena_slot(space, index + n / POM_ARENA_POOLS),
-			    n % POM_ARENA_POOLS);
+	pool->arena->pool[place] = NULL;
+	for (i = 0; i < pool->pages; i += n) {
+		n = min(pool->pages - i, POM_ARENA_POOLS - place);
+		places_give(space, *arena_slot(space, index++), place, n, stash);
+		place = 0;
 	}
-	arena_uncharge(space, pool->pages);
+	space->heap->pages -= pool->pages;
+	space->pages -= pool->pages;
 	pool->arena = NULL;
+}
+
+/**
+ * pom_arena_next - walk through the arenas of a space
+ * @space: the space
+ * @number: 0 at first; the number after that of the arena returned
+ *
+ * Context: heap->lock.
+ * Return: the next arena, or NULL after the last.
+ */
+struct pom_arena *pom_arena_next(const struct pom_space *space, u32 *number)
+{
+	struct pom_chunk *chunk;
+
+	while (*number < POM_ARENAS) {
+		u32 i = *number % POM_CHUNK_ARENAS;
+
+		chunk = space->chunk[*number / POM_CHUNK_ARENAS];
+		if (!chunk) {
+			*number += POM_CHUNK_ARENAS - i;
+			continue;
+		}
+		++*number;
+		if (chunk->arena[i])
+			return chunk->arena[i];
+	}
+	return NULL;
 }
 
 /**
@@ -336,132 +361,16 @@ int pom_space_init(struct pom_space *space, struct pom_heap *heap, enum pom_spac
 void pom_space_destroy(struct pom_space *space)
 {
 	struct pom_arena *arena;
-	unsigned int i, j, k;
+	unsigned int i;
+	u32 number = 0;
 
-	for (i = 0; i < POM_CHUNKS; i++) {
-		if (!space->chunk[i])
-			continue;
-		for (j = 0; j < POM_CHUNK_ARENAS; j++) {
-			arena = space->chunk[i]->arena[j];
-			if (!arena)
-				continue;
-			for (k = 0; k < POM_ARENA_POOLS; k++)
-				pom_pool_discard(arena->pool[k]);
-			kfree(arena);
-			cond_resched();
-		}
-		kfree(space->chunk[i]);
-	}
-	if (space->heap)
-		arena_uncharge(space, space->pages);
-	kvfree(space->taken);
-}
-
-/**
- * pom_stash_init - make an empty stash
- * @stash: the stash
- */
-void pom_stash_init(struct pom_stash *stash)
-{
-	memset(stash, 0, sizeof(*stash));
-	INIT_LIST_HEAD(&stash->arenas);
-	INIT_LIST_HEAD(&stash->chunks);
-	stash->hold_dir_short = -1;
-}
-
-static int stash_fill_arenas(struct pom_stash *stash)
-{
-	struct pom_arena *arena;
-	struct pom_chunk *chunk;
-
-	for (; stash->arenas_short; stash->arenas_short--) {
-		arena = kzalloc(sizeof(*arena), POM_GFP);
-		if (!arena)
-			return -ENOMEM;
-		list_add(&arena->node, &stash->arenas);
+	while ((arena = pom_arena_next(space, &number))) {
+		for (i = 0; i < POM_ARENA_POOLS; i++)
+			pom_pool_discard(arena->pool[i]);
+		kfree(arena);
 		cond_resched();
 	}
-	for (; stash->chunks_short; stash->chunks_short--) {
-		chunk = kzalloc(sizeof(*chunk), POM_GFP);
-		if (!chunk)
-			return -ENOMEM;
-		list_add(&chunk->node, &stash->chunks);
-	}
-	return 0;
-}
-
-static int stash_fill_pools(struct pom_stash *stash)
-{
-	unsigned int i;
-
-	for (i = 0; i < POM_SPACES; i++) {
-		if (!stash->pool_short[i])
-			continue;
-		pom_pool_discard(stash->pool[i]);
-		stash->pool[i] = pom_pool_prepare(i, stash->pool_short[i]);
-		if (!stash->pool[i])
-			return -ENOMEM;
-		stash->pool_short[i] = 0;
-	}
-	return 0;
-}
-
-static int stash_fill_holds(struct pom_stash *stash)
-{
-	unsigned int i;
-
-	for (i = 0; stash->hold_pages_short && i < ARRAY_SIZE(stash->hold_page); i++) {
-		if (!stash->hold_page[i])
-			stash->hold_page[i] = kzalloc(sizeof(*stash->hold_page[i]), POM_GFP);
-		if (!stash->hold_page[i])
-			return -ENOMEM;
-	}
-	stash->hold_pages_short = false;
-	if (stash->hold_dir_short >= 0)
-		return pom_hold_dir_alloc(stash, stash->hold_dir_short);
-	return 0;
-}
-
-/**
- * pom_stash_fill - get what the last attempt lacked
- * @stash: the stash
- *
- * Context: may sleep; heap->lock must not be held.
- * Return: 0 or -ENOMEM.
- */
-int pom_stash_fill(struct pom_stash *stash)
-{
-	int ret;
-
-	might_sleep();
-	stash->filled = true;
-	ret = stash_fill_pools(stash);
-	if (!ret)
-		ret = stash_fill_arenas(stash);
-	if (!ret)
-		ret = stash_fill_holds(stash);
-	return ret;
-}
-
-/**
- * pom_stash_drain - free what was not used
- * @stash: the stash
- */
-void pom_stash_drain(struct pom_stash *stash)
-{
-	struct pom_arena *arena, *next_arena;
-	struct pom_chunk *chunk, *next_chunk;
-	unsigned int i;
-
-	if (!stash->filled)
-		return;
-	for (i = 0; i < POM_SPACES; i++)
-		pom_pool_discard(stash->pool[i]);
-	list_for_each_entry_safe(arena, next_arena, &stash->arenas, node)
-		kfree(arena);
-	list_for_each_entry_safe(chunk, next_chunk, &stash->chunks, node)
-		kfree(chunk);
-	for (i = 0; i < ARRAY_SIZE(stash->hold_page); i++)
-		kfree(stash->hold_page[i]);
-	pom_hold_dir_free(stash->hold_dir);
+	for (i = 0; i < POM_CHUNKS; i++)
+		kfree(space->chunk[i]);
+	kvfree(space->taken);
 }

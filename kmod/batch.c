@@ -2,16 +2,18 @@
 /*
  * BATCH: many operations in one call. Everything they point to is read before
  * the lock is taken, everything they return is written after it was dropped.
- * The lock is held for at most BATCH_AT_ONCE operations.
+ * The lock is held for at most POM_SLICE visits; an operation counts for
+ * BATCH_COST of them, and for what it carries.
  */
 #include <linux/mm.h>
+#include <linux/nospec.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
 #include "call.h"
 
-#define BATCH_AT_ONCE	64
+#define BATCH_COST	(POM_SLICE / 64)
 
 /**
  * struct batch - a BATCH under way
@@ -34,10 +36,12 @@ struct batch {
 };
 
 /* What copy_struct_from_user() checks, for a structure that is here already. */
-static int entry_check_size(const struct pom_op *op, const union pyobjmem_command *cmd)
+static int entry_check_size(const struct pom_op *op, union pyobjmem_command *cmd)
 {
 	if (cmd->size < op->min_size)
 		return -EINVAL;
+	if (cmd->size < op->size)
+		memset((void *)cmd + cmd->size, 0, op->size - cmd->size);
 	if (cmd->size > sizeof(*cmd))
 		return -E2BIG;
 	if (cmd->size > op->size &&
@@ -46,12 +50,13 @@ static int entry_check_size(const struct pom_op *op, const union pyobjmem_comman
 	return 0;
 }
 
-static int entry_check(const struct pyobjmem_batch_entry *entry)
+static int entry_check(struct pyobjmem_batch_entry *entry)
 {
 	int ret;
 
 	if (entry->op >= PYOBJMEM_OP_COUNT)
 		return -ENOTTY;
+	entry->op = array_index_nospec(entry->op, PYOBJMEM_OP_COUNT);
 	if (!pom_ops[entry->op].batch)
 		return -EOPNOTSUPP;
 	ret = entry_check_size(&pom_ops[entry->op], &entry->command);
@@ -121,31 +126,43 @@ static int batch_stage(struct pom_session *session, struct batch *batch)
 	return 0;
 }
 
+/* Visits that an operation takes, roughly: what it carries is copied or checked. */
+static int batch_cost(const struct pom_args *args)
+{
+	return BATCH_COST + args->staged / 64;
+}
+
 /*
- * Do one operation. The lock is held, and is held again afterwards, unless
+ * Do one operation. The lock is held, and is held again afterwards unless
  * @locked says that it could not be taken again.
  */
-static int batch_one(struct pom_session *session, struct batch *batch, u32 i, bool *locked)
+static int batch_one(struct pom_session *session, struct batch *batch, u32 i, int *budget,
+		     bool *locked)
 {
 	struct pyobjmem_batch_entry *entry = &batch->entries[i];
 	struct pom_args *args = &batch->args[i];
-	int budget = POM_SLICE;
+	struct pom_heap *heap = session->heap;
+	u32 dying = heap->dying;
 	int ret = -EAGAIN;
 
 	if (entry->out_result)
 		return entry->out_result;
-	if (!pom_call_in_slices(entry->op, &entry->command, args))
+	if (!pom_call_in_slices(entry->op, &entry->command, args)) {
+		pom_stash_begin(&batch->stash);
 		ret = pom_call_locked(session, entry->op, &entry->command, args, &batch->stash);
+	}
+	*budget -= batch_cost(args);
 	if (ret != -EAGAIN && ret != -ENOSPC &&
-	    !(pom_heap_unsettled(session->heap) && pom_cascade_slice(session->heap, &budget)))
+	    (heap->dying == dying || !pom_cascade_slice(heap, budget)))
 		return ret;
 
 	/* It needs memory, or much has died: not under this hold of the lock. */
-	pom_heap_unlock(session->heap);
+	pom_heap_unlock(heap);
 	if (ret == -EAGAIN || ret == -ENOSPC)
 		ret = pom_call_run(session, entry->op, &entry->command, args, &batch->stash);
 	else
-		pom_heap_settle(session->heap);
+		pom_heap_settle(heap);
+	*budget = POM_SLICE;
 	*locked = !pom_session_lock(session);
 	return ret;
 }
@@ -153,6 +170,7 @@ static int batch_one(struct pom_session *session, struct batch *batch, u32 i, bo
 static int batch_run(struct pom_session *session, struct batch *batch)
 {
 	struct pyobjmem_batch *cmd = batch->cmd;
+	int budget = POM_SLICE;
 	bool locked = true;
 	int ret;
 	u32 i;
@@ -161,14 +179,15 @@ static int batch_run(struct pom_session *session, struct batch *batch)
 	if (ret)
 		return ret;
 	for (i = 0; i < cmd->count && locked; i++) {
-		if (i && i % BATCH_AT_ONCE == 0) {
+		if (budget <= 0) {
 			pom_heap_unlock(session->heap);
 			cond_resched();
+			budget = POM_SLICE;
 			locked = !pom_session_lock(session);
 			if (!locked)
 				break;
 		}
-		ret = batch_one(session, batch, i, &locked);
+		ret = batch_one(session, batch, i, &budget, &locked);
 		batch->entries[i].out_result = ret;
 		cmd->out_done = i + 1;
 		if (ret && !(cmd->flags & PYOBJMEM_BATCH_CONTINUE))
@@ -225,13 +244,11 @@ int pom_request_batch(struct pom_session *session, struct pom_request *rq)
 	struct batch batch = { .cmd = &rq->cmd.batch };
 	int ret;
 
-	pom_stash_init(&batch.stash);
+	pom_stash_init(&batch.stash, session);
 	if (!batch.cmd->count || batch.cmd->entry_size != sizeof(struct pyobjmem_batch_entry))
 		return -EINVAL;
 	if (batch.cmd->count > PYOBJMEM_BATCH_MAX)
 		return -E2BIG;
-	if (!pom_session_heap(session))
-		return -ENOTCONN;
 	batch.cmd->out_done = 0;
 	ret = pom_reply(rq);
 	if (ret)

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * One operation on objects: read what it points to, lock, do, unlock, write what
- * it returns. Called by main.c for a single operation, and in parts by batch.c.
+ * What one operation on objects consists of: read what it points to, lock, do,
+ * unlock. Called by request.c for a single operation, and in parts by batch.c.
  *
  * User memory is touched before the lock is taken and after it is dropped, never
  * in between. A small payload is staged in kernel memory; a large one goes
  * straight into the pages that will be its block.
  */
+#include <linux/err.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -52,36 +53,42 @@ int pom_reply(const struct pom_request *rq)
  * @data: for @fn
  * @stash: memory to use, filled as needed
  *
- * If memory or the heap is exhausted, garbage is collected and @fn tried once
- * more. What @fn made die is freed when this returns.
+ * @fn is tried again whenever the stash was filled. If memory or a limit is
+ * exhausted, garbage is collected, once. What @fn made die is freed when this
+ * returns; what others made die is theirs to wait for.
  *
  * Context: may sleep; no lock of ours held.
- * Return: what @fn returned, -ENOTCONN, -EINTR, or -ENOMEM.
+ * Return: what @fn returned, -ENOTCONN, -EINTR, -ENOMEM or -EDQUOT.
  */
 int pom_session_do(struct pom_session *session,
 		   int (*fn)(struct pom_session *session, void *data, struct pom_stash *stash),
 		   void *data, struct pom_stash *stash)
 {
-	bool relieved = false;
+	bool relieved = false, died;
+	u32 dying;
 	int ret;
 
 	for (;;) {
 		ret = pom_session_lock(session);
 		if (ret)
 			return ret;
+		dying = session->heap->dying;
+		pom_stash_begin(stash);
 		ret = fn(session, data, stash);
+		died = session->heap->dying != dying;
 		pom_heap_unlock(session->heap);
 		if (ret == -EAGAIN) {
 			ret = pom_stash_fill(stash);
 			if (!ret)
 				continue;
 		}
-		if (relieved || (ret != -ENOMEM && ret != -ENOSPC))
+		if (relieved || (ret != -ENOMEM && ret != -ENOSPC && ret != -EDQUOT))
 			break;
 		pom_heap_relieve(session->heap);
 		relieved = true;
 	}
-	pom_heap_settle(session->heap);
+	if (died)
+		pom_heap_settle(session->heap);
 	return ret;
 }
 
@@ -225,23 +232,19 @@ static int run_copy(struct pom_pool *run, u64 offset, const void __user *from, u
 	return 0;
 }
 
-/* Pages for a large block, charged to the user before they are taken. */
+/* Pages for a large block. */
 static int run_take(struct pom_heap *heap, enum pom_space_kind kind, u64 bytes,
 		    struct pom_pool **run)
 {
-	u64 pages = DIV_ROUND_UP_ULL(bytes, PAGE_SIZE);
-	atomic_long_t *counter = &heap->user->pages;
+	struct pom_pool *pool;
 
-	if (pages > READ_ONCE(heap->pages_limit))
+	/* What the heap has now may change before the run is placed. */
+	if (bytes > (u64)READ_ONCE(heap->pages_limit) << PAGE_SHIFT)
 		return -ENOSPC;
-	if (!pom_user_charge(counter, pages, pom_user_pages_limit()))
-		return -EDQUOT;
-	*run = pom_pool_prepare(kind, bytes);
-	if (!*run) {
-		atomic_long_sub(pages, counter);
-		return fatal_signal_pending(current) ? -EINTR : -ENOMEM;
-	}
-	(*run)->charged = counter;
+	pool = pom_pool_prepare(heap->user, kind, bytes);
+	if (IS_ERR(pool))
+		return PTR_ERR(pool);
+	*run = pool;
 	return 0;
 }
 
@@ -249,16 +252,12 @@ static int run_take(struct pom_heap *heap, enum pom_space_kind kind, u64 bytes,
 static int run_prepare(struct pom_session *session, enum pom_space_kind kind, u64 bytes,
 		       struct pom_pool **run)
 {
-	struct pom_heap *heap = pom_session_heap(session);
-	int ret;
+	int ret = run_take(session->heap, kind, bytes, run);
 
-	if (!heap)
-		return -ENOTCONN;
-	ret = run_take(heap, kind, bytes, run);
-	if (ret != -ENOMEM)
+	if (ret != -ENOMEM && ret != -EDQUOT)
 		return ret;
-	pom_heap_relieve(heap);
-	return run_take(heap, kind, bytes, run);
+	pom_heap_relieve(session->heap);
+	return run_take(session->heap, kind, bytes, run);
 }
 
 /**
@@ -268,7 +267,7 @@ static int run_prepare(struct pom_session *session, enum pom_space_kind kind, u6
  * @args: gets the runs, with the payload in them
  *
  * Context: may sleep and fault; no lock of ours held.
- * Return: 0; -EFAULT, -ENOSPC, -EDQUOT, -ENOMEM, -EINTR, -ENOTCONN.
+ * Return: 0; -EFAULT, -ENOSPC, -EDQUOT, -ENOMEM, -EINTR.
  */
 int pom_call_large(struct pom_session *session, const struct pyobjmem_create *cmd,
 		   struct pom_args *args)
@@ -308,17 +307,16 @@ void pom_args_discard(struct pom_args *args)
 
 /* --- Under the lock ------------------------------------------------------ */
 
+/* What is in the stash already is kept in the arguments, to be freed with them. */
 static void stash_take_runs(struct pom_stash *stash, struct pom_args *args)
 {
 	unsigned int i;
 
 	for (i = 0; i < POM_SPACES; i++) {
-		if (!args->run[i])
+		if (!args->run[i] || !pom_pool_is_run(args->run[i]))
 			continue;
-		pom_pool_discard(stash->pool[i]);
-		stash->pool[i] = args->run[i];
+		swap(stash->pool[i], args->run[i]);
 		stash->filled = true;
-		args->run[i] = NULL;
 	}
 }
 

@@ -63,10 +63,11 @@ struct pom_request {
  * @size: size of its structure
  * @min_size: least size that is accepted
  * @flags: flags that are known
- * @reserved: offset of a reserved member, 0 if there is none
+ * @reserved: offset of a reserved member, 0 (where size lies) if there is none
  * @batch: can be part of a BATCH
  * @carries: points to a payload, to edges or to a buffer
  * @silent: has no reply
+ * @heapless: the session need not have joined a heap
  */
 struct pom_op {
 	int (*execute)(struct pom_session *session, struct pom_request *rq);
@@ -77,6 +78,7 @@ struct pom_op {
 	bool batch;
 	bool carries;
 	bool silent;
+	bool heapless;
 };
 
 extern const struct pom_op pom_ops[PYOBJMEM_OP_COUNT];

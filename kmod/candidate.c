@@ -140,7 +140,6 @@ void pom_gc_init(struct pom_heap *heap)
 	gc->enabled = true;
 	gc->stack = POM_NIL;
 	gc->cursor = POM_NIL;
-	gc->previous = POM_NIL;
 	gc->mark = POM_NIL;
 	pom_list_reset(&gc->work);
 	pom_list_reset(&gc->trace);
@@ -207,7 +206,7 @@ void pom_gc_born(struct pom_heap *heap, struct pom_object *obj)
 		gc->count[0]++;
 	if (!gc->due && gc->phase == POM_IDLE && pom_gc_due(gc) >= 0) {
 		gc->due = true;
-		queue_work(pom_wq, &heap->collect);
+		queue_work(heap->wq, &heap->collect);
 	}
 }
 

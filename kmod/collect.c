@@ -20,7 +20,8 @@
  * RESCUE  a white object with shadow > 0 is referred to from outside: gray.
  *	   What gray objects name becomes gray; they turn black.
  * FREE    begins under the lock hold that found the mark stack empty. What is
- *	   white is dead: its slots are dropped, and its block goes when in is 0.
+ *	   white is dead: its slots are dropped, it leaves the list, and its block
+ *	   goes when in is 0 (DONE until then, which may be after the collection).
  *	   What is black is released: it can be a candidate again.
  *
  * Why it is right: a white object that nobody touched since its stamp had ext == 0
@@ -129,7 +130,7 @@ static void trace_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot)
 {
 	u64 value = *pom_object_slot(obj, slot);
 	struct pom_side *side;
-	u32 link = lower_32_bits(value);
+	u32 link = pom_link(value);
 
 	if (!value)
 		return;
@@ -192,9 +193,9 @@ static void mark_slice(struct pom_heap *heap, int *budget)
 		value = *pom_object_slot(&obj, gc->mark_slot++);
 		if (!value)
 			continue;
-		side = pom_side_at(heap, lower_32_bits(value));
+		side = pom_side_at(heap, pom_link(value));
 		if (colour(side) == POM_WHITE)
-			mark_push(gc, side, lower_32_bits(value));
+			mark_push(gc, side, pom_link(value));
 		/* L: it names something younger than itself now. */
 		if (side->born >= gc->hi)
 			obj.side->state |= POM_CAND;
@@ -243,12 +244,12 @@ static bool free_white(struct pom_heap *heap, struct pom_object *obj, int *budge
 	obj->side->state = POM_DONE;	/* no colour, and no candidate any more */
 	obj->side->link = POM_NIL;
 	if (!obj->side->in)
-		pom_object_release(heap, obj);
+		*budget -= pom_object_release(heap, obj);
 	return true;
 }
 
 /* An object that the collection is done with: it survives, or died meanwhile. */
-static void free_release(struct pom_heap *heap, struct pom_object *obj)
+static void free_release(struct pom_heap *heap, struct pom_object *obj, int *budget)
 {
 	struct pom_side *side = obj->side;
 
@@ -257,7 +258,7 @@ static void free_release(struct pom_heap *heap, struct pom_object *obj)
 	side->shadow = 0;
 	side->link = POM_NIL;
 	if (side->state & POM_LIMBO)
-		pom_object_release(heap, obj);
+		*budget -= pom_object_release(heap, obj);
 	else if (side->state & POM_CAND)
 		pom_candidate_add(heap, side, obj->block.link);
 }
@@ -292,7 +293,7 @@ static void free_slice(struct pom_heap *heap, int *budget)
 		}
 		pom_object_at(heap, gc->cursor, &obj);
 		if (!object_white(&obj))
-			free_release(heap, &obj);
+			free_release(heap, &obj, budget);
 		else if (!free_white(heap, &obj, budget))
 			return;
 	}
@@ -330,27 +331,21 @@ static void collection_slice(struct pom_heap *heap)
  */
 static void epoch_renumber(struct pom_heap *heap)
 {
-	struct pom_space *space = &heap->space[POM_OBJECTS];
 	struct pom_gc *gc = &heap->gc;
 	struct pom_arena *arena;
 	struct pom_side *side;
-	u32 n, place, i;
+	u32 number = 0, place, i;
 
-	for (n = 0; n < POM_ARENAS; n++) {
-		if (!space->chunk[n / POM_CHUNK_ARENAS]) {
-			n |= POM_CHUNK_ARENAS - 1;
-			continue;
-		}
-		arena = space->chunk[n / POM_CHUNK_ARENAS]->arena[n % POM_CHUNK_ARENAS];
-		for (place = 0; arena && place < POM_ARENA_POOLS; place++) {
+	while ((arena = pom_arena_next(&heap->space[POM_OBJECTS], &number))) {
+		for (place = 0; place < POM_ARENA_POOLS; place++) {
 			if (!arena->pool[place])
 				continue;
 			for (i = 0; i < arena->pool[place]->blocks; i++) {
 				side = &arena->pool[place]->side[i];
 				side->born = 4 - pom_gc_generation(gc, side->born);
 			}
-			cond_resched();
 		}
+		cond_resched();
 	}
 	gc->bound[2] = gc->bound[2] ? 2 : 0;
 	gc->bound[1] = 3;
@@ -438,7 +433,7 @@ int pom_collect(struct pom_heap *heap, u32 generation, struct pom_gc_run *run)
 		pom_heap_settle(heap);
 		cond_resched();
 		if (fatal_signal_pending(current)) {
-			queue_work(pom_wq, &heap->collect);
+			queue_work(heap->wq, &heap->collect);
 			return -EINTR;
 		}
 		pom_heap_lock(heap);

@@ -71,19 +71,13 @@ static void arenas_show_space(struct seq_file *m, const struct pom_space *space)
 {
 	char map[POM_ARENA_POOLS + 1] = {};
 	const struct pom_arena *arena;
-	u32 i, place;
+	u32 number = 0, place;
 
-	for (i = 0; i < POM_ARENAS; i++) {
-		if (!space->chunk[i / POM_CHUNK_ARENAS]) {
-			i |= POM_CHUNK_ARENAS - 1;
-			continue;
-		}
-		arena = space->chunk[i / POM_CHUNK_ARENAS]->arena[i % POM_CHUNK_ARENAS];
-		if (!arena)
-			continue;
+	while ((arena = pom_arena_next(space, &number))) {
 		for (place = 0; place < POM_ARENA_POOLS; place++)
 			map[place] = place_char(arena, place);
-		seq_printf(m, "%s %u %s\n", space->kind == POM_DATA ? "data" : "object", i, map);
+		seq_printf(m, "%s %u %s\n", space->kind == POM_DATA ? "data" : "object",
+			   arena->index, map);
 		cond_resched();
 	}
 }
@@ -106,8 +100,11 @@ static int sessions_show(struct seq_file *m, void *unused)
 	struct pom_session *session;
 
 	pom_heap_lock(heap);
-	list_for_each_entry(session, &heap->sessions, heap_node)
-		seq_printf(m, "%d %s %llu\n", session->pid, session->comm, session->holds.count);
+	list_for_each_entry(session, &heap->sessions, heap_node) {
+		seq_printf(m, "%d ", session->pid);
+		seq_escape(m, session->comm, " \t\n\\");	/* the process chose it */
+		seq_printf(m, " %llu\n", session->holds.count);
+	}
 	pom_heap_unlock(heap);
 	return 0;
 }

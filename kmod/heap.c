@@ -14,6 +14,9 @@
 
 #include "pyobjmem.h"
 
+/* Sessions of a heap that may be ending at once, and its works. */
+#define HEAP_WORKERS	2
+
 /* What is behind a heap descriptor. */
 struct heap_file {
 	struct pom_heap *heap;
@@ -39,26 +42,25 @@ void pom_heap_lock(struct pom_heap *heap)
  */
 int pom_heap_lock_killable(struct pom_heap *heap)
 {
+	/* A free lock is taken even by the dead: long operations must end. */
+	if (fatal_signal_pending(current))
+		return -EINTR;
 	return mutex_lock_killable(&heap->lock) ? -EINTR : 0;
 }
 
 /**
- * pom_heap_unlock - unlock a heap, free the pages that were given back
+ * pom_heap_unlock - unlock a heap, free the pools that were given back
  * @heap: the heap
  */
 void pom_heap_unlock(struct pom_heap *heap)
 {
-	struct page *page, *next;
-	LIST_HEAD(pages);
+	struct pom_pool *pool, *next;
+	LIST_HEAD(pools);
 
-	list_splice_init(&heap->reap, &pages);
+	list_splice_init(&heap->reap, &pools);
 	mutex_unlock(&heap->lock);
-
-	list_for_each_entry_safe(page, next, &pages, lru) {
-		list_del(&page->lru);
-		__free_page(page);
-		cond_resched();
-	}
+	list_for_each_entry_safe(pool, next, &pools, node)
+		pom_pool_discard(pool);
 }
 
 /**
@@ -75,7 +77,7 @@ void pom_heap_settle(struct pom_heap *heap)
 
 	while (more) {
 		if (fatal_signal_pending(current)) {
-			queue_work(pom_wq, &heap->settle);
+			queue_work(heap->wq, &heap->settle);
 			return;
 		}
 		budget = POM_SLICE;
@@ -156,9 +158,8 @@ static void heap_destroy_work(struct work_struct *work)
 	struct pom_heap *heap = container_of(work, struct pom_heap, destroy);
 
 	pom_debugfs_remove(heap);
-	cancel_work_sync(&heap->settle);
-	cancel_work_sync(&heap->collect);
 	cancel_delayed_work_sync(&heap->trim);
+	destroy_workqueue(heap->wq);
 	pom_space_destroy(&heap->space[POM_OBJECTS]);
 	pom_space_destroy(&heap->space[POM_DATA]);
 	atomic_long_dec(&heap->user->heaps);
@@ -180,7 +181,7 @@ bool pom_heap_use(struct pom_heap *heap)
  * pom_heap_unuse - stop using a heap; with the last user everything in it goes
  * @heap: the heap
  *
- * Context: any that may take no lock of ours afterwards; does not sleep.
+ * Context: does not sleep. The heap must not be used afterwards.
  */
 void pom_heap_unuse(struct pom_heap *heap)
 {
@@ -234,8 +235,11 @@ struct pom_heap *pom_heap_create(u32 flags)
 		goto err_user;
 	}
 	heap_init(heap, flags);
-	if (pom_space_init(&heap->space[POM_OBJECTS], heap, POM_OBJECTS))
+	heap->wq = alloc_workqueue("pyobjmem/%llu", WQ_UNBOUND, HEAP_WORKERS, heap->id);
+	if (!heap->wq)
 		goto err_charge;
+	if (pom_space_init(&heap->space[POM_OBJECTS], heap, POM_OBJECTS))
+		goto err_wq;
 	if (pom_space_init(&heap->space[POM_DATA], heap, POM_DATA))
 		goto err_space;
 	pom_debugfs_add(heap);
@@ -243,6 +247,8 @@ struct pom_heap *pom_heap_create(u32 flags)
 
 err_space:
 	pom_space_destroy(&heap->space[POM_OBJECTS]);
+err_wq:
+	destroy_workqueue(heap->wq);
 err_charge:
 	atomic_long_dec(&heap->user->heaps);
 err_user:
@@ -289,7 +295,7 @@ struct file *pom_heap_file(struct pom_heap *heap, u32 rights)
 	struct heap_file *hf;
 	struct file *file;
 
-	hf = kzalloc(sizeof(*hf), GFP_KERNEL_ACCOUNT);
+	hf = kzalloc(sizeof(*hf), POM_GFP);
 	if (!hf)
 		return ERR_PTR(-ENOMEM);
 	hf->heap = heap;
@@ -359,7 +365,7 @@ int pom_heap_set_root(struct pom_session *session, struct pyobjmem_set_root *cmd
 	cmd->out_old = heap->roots[root];
 	heap->roots[root] = cmd->handle;
 	if (cmd->out_old)
-		pom_object_lose(heap, lower_32_bits(cmd->out_old));
+		pom_ext_put_at(heap, pom_link(cmd->out_old));
 	return 0;
 }
 
@@ -384,7 +390,7 @@ int pom_heap_get_root(struct pom_session *session, struct pyobjmem_get_root *cmd
 		return -EINVAL;
 	handle = heap->roots[array_index_nospec(cmd->root, PYOBJMEM_ROOTS)];
 	if (handle) {
-		pom_object_at(heap, lower_32_bits(handle), &obj);
+		pom_object_at(heap, pom_link(handle), &obj);
 		ret = pom_object_take(session, &obj, stash);
 		if (ret)
 			return ret;

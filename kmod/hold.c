@@ -5,10 +5,12 @@
  *
  * Extendible hashing: a directory of 2^depth pointers to pages of 510 entries.
  * A page that is three quarters full is split by one more bit of the hash, so
- * an insertion never moves more than 510 entries, however large the table is. An
- * empty page merges with its neighbour. On average 16 bytes a hold.
+ * an insertion moves at most 510 entries, and now and then copies the directory,
+ * a word for some 380 holds. An empty page merges with its neighbour. On average
+ * 16 bytes a hold.
  */
 #include <linux/hash.h>
+#include <linux/log2.h>
 #include <linux/math64.h>
 #include <linux/random.h>
 #include <linux/slab.h>
@@ -25,23 +27,23 @@
  * Links of objects created together are an arithmetic progression, which one
  * multiplication would only turn into another: hence the shift in between.
  */
-static u32 hash_of(const struct pom_holds *holds, u32 link)
+static u64 hash_of(const struct pom_holds *holds, u32 link)
 {
 	u64 hash = link * holds->multiplier;
 
 	hash ^= hash >> 32;
-	return (hash * GOLDEN_RATIO_64) >> 32;
+	return hash * GOLDEN_RATIO_64;
 }
 
-static u32 dir_index(const struct pom_holds *holds, u32 hash)
+/* The high bits choose the page, others the first slot there. */
+static u32 dir_index(const struct pom_holds *holds, u64 hash)
 {
-	return ((u64)hash << holds->depth) >> 32;
+	return (hash >> 32 << holds->depth) >> 32;
 }
 
-/* The low bits choose the first slot, the high ones choose the page. */
-static u32 first_slot(u32 hash)
+static u32 first_slot(u64 hash)
 {
-	return ((hash & 0xffff) * POM_HOLD_PAGE_SLOTS) >> 16;
+	return ((hash >> 16 & 0xffff) * POM_HOLD_PAGE_SLOTS) >> 16;
 }
 
 static u32 next_slot(u32 i)
@@ -49,12 +51,12 @@ static u32 next_slot(u32 i)
 	return i + 1 < POM_HOLD_PAGE_SLOTS ? i + 1 : 0;
 }
 
-static struct pom_hold_page *page_of(const struct pom_holds *holds, u32 hash)
+static struct pom_hold_page *page_of(const struct pom_holds *holds, u64 hash)
 {
 	return holds->dir[dir_index(holds, hash)];
 }
 
-static struct pom_hold *page_add(struct pom_hold_page *page, u32 hash, u32 link, u32 takes)
+static struct pom_hold *page_add(struct pom_hold_page *page, u64 hash, u32 link, u32 takes)
 {
 	u32 i = first_slot(hash);
 
@@ -66,33 +68,52 @@ static struct pom_hold *page_add(struct pom_hold_page *page, u32 hash, u32 link,
 	return &page->slot[i];
 }
 
+static void page_free(struct pom_holds *holds, struct pom_hold_page *page)
+{
+	kvfree(page);
+	pom_user_uncharge_bytes(holds->user, sizeof(*page));
+}
+
+static void dir_free(struct pom_holds *holds)
+{
+	kvfree(holds->dir);
+	pom_user_uncharge_bytes(holds->user, sizeof(*holds->dir) << holds->order);
+}
+
 /**
  * pom_holds_init - make an empty table
  * @holds: the table
+ * @user: to whom its memory is charged
  */
-void pom_holds_init(struct pom_holds *holds)
+void pom_holds_init(struct pom_holds *holds, struct pom_user *user)
 {
 	memset(holds, 0, sizeof(*holds));
+	holds->user = user;
 	holds->multiplier = get_random_u64() | 1;
 }
 
 /**
  * pom_holds_destroy - free the table
  * @holds: the table; what it held was dropped before
+ *
+ * Context: may sleep; heap->lock need not be held, nobody else knows the table.
  */
 void pom_holds_destroy(struct pom_holds *holds)
 {
 	struct pom_hold_page *page = NULL;
 	u32 i;
 
-	for (i = 0; holds->dir && i < 1U << holds->depth; i++) {
+	if (!holds->dir)
+		return;
+	for (i = 0; i < 1U << holds->depth; i++) {
 		if (holds->dir[i] == page)
 			continue;
 		page = holds->dir[i];
 		/* Those that follow are compared with it, not looked at. */
-		kfree(page);
+		page_free(holds, page);
+		cond_resched();
 	}
-	kvfree(holds->dir);
+	dir_free(holds);
 	holds->dir = NULL;
 }
 
@@ -105,7 +126,7 @@ void pom_holds_destroy(struct pom_holds *holds)
  */
 struct pom_hold *pom_holds_find(struct pom_holds *holds, u32 link)
 {
-	u32 hash = hash_of(holds, link);
+	u64 hash = hash_of(holds, link);
 	struct pom_hold_page *page;
 	u32 i;
 
@@ -127,7 +148,7 @@ static void dir_grow(struct pom_holds *holds, struct pom_stash *stash)
 	if (holds->dir) {
 		for (i = 0; i < 1U << stash->hold_dir_order; i++)
 			dir[i] = holds->dir[i >> shift];
-		kvfree(holds->dir);
+		dir_free(holds);
 		holds->depth = stash->hold_dir_order;
 	} else {
 		dir[0] = stash->hold_page[0];
@@ -152,8 +173,8 @@ static void dir_spread(struct pom_holds *holds)
 }
 
 /* First entry of the directory that points to the page of a hash, and how many. */
-static u32 page_span(const struct pom_holds *holds, const struct pom_hold_page *page, u32 hash,
-		     u32 *first)
+static u32 page_span(const struct pom_holds *holds, const struct pom_hold_page *page,
+		     u64 hash, u32 *first)
 {
 	u32 span = 1U << (holds->depth - page->depth);
 
@@ -161,11 +182,12 @@ static u32 page_span(const struct pom_holds *holds, const struct pom_hold_page *
 	return span;
 }
 
-static void page_split(struct pom_holds *holds, u32 hash, struct pom_stash *stash)
+static void page_split(struct pom_holds *holds, u64 hash, struct pom_stash *stash)
 {
 	struct pom_hold_page *old = page_of(holds, hash), *half;
 	u32 first, span = page_span(holds, old, hash, &first);
-	u32 i, h;
+	u64 h;
+	u32 i;
 
 	for (i = 0; i < 2; i++)
 		stash->hold_page[i]->depth = old->depth + 1;
@@ -173,20 +195,21 @@ static void page_split(struct pom_holds *holds, u32 hash, struct pom_stash *stas
 		if (!old->slot[i].takes)
 			continue;
 		h = hash_of(holds, old->slot[i].link);
-		half = stash->hold_page[(h >> (31 - old->depth)) & 1];
+		half = stash->hold_page[(h >> (63 - old->depth)) & 1];
 		page_add(half, h, old->slot[i].link, old->slot[i].takes);
 	}
 	for (i = 0; i < span; i++)
 		holds->dir[first + i] = stash->hold_page[i >= span / 2];
 	stash->hold_page[0] = NULL;
 	stash->hold_page[1] = NULL;
-	kfree(old);
+	page_free(holds, old);
 }
 
-static int stash_short(struct pom_stash *stash, int order)
+/* Pages are missing, and unless @entries is 0 a directory of so many entries. */
+static int room_lacks(struct pom_stash *stash, u32 entries)
 {
-	stash->hold_pages_short = true;
-	stash->hold_dir_short = order;
+	stash->lacks.hold_pages = true;
+	stash->lacks.hold_dir = entries ? ilog2(entries) + 1 : 0;
 	return -EAGAIN;
 }
 
@@ -200,14 +223,14 @@ static int stash_short(struct pom_stash *stash, int order)
  */
 int pom_holds_room(struct pom_holds *holds, u32 link, struct pom_stash *stash)
 {
-	u32 hash = hash_of(holds, link);
+	u64 hash = hash_of(holds, link);
 	struct pom_hold_page *page;
 
 	if (holds->count >= READ_ONCE(pom_session_holds))
 		return -EDQUOT;
 	if (!holds->dir) {
 		if (!stash->hold_dir || !stash->hold_page[0])
-			return stash_short(stash, 0);
+			return room_lacks(stash, 1);
 		dir_grow(holds, stash);
 	}
 	for (;;) {
@@ -222,10 +245,10 @@ int pom_holds_room(struct pom_holds *holds, u32 link, struct pom_stash *stash)
 			else if (stash->hold_dir && stash->hold_dir_order > holds->depth)
 				dir_grow(holds, stash);
 			else
-				return stash_short(stash, holds->depth + 1);
+				return room_lacks(stash, 2U << holds->depth);
 		}
 		if (!stash->hold_page[0] || !stash->hold_page[1])
-			return stash_short(stash, -1);
+			return room_lacks(stash, 0);
 		page_split(holds, hash, stash);
 	}
 }
@@ -237,14 +260,14 @@ int pom_holds_room(struct pom_holds *holds, u32 link, struct pom_stash *stash)
  */
 void pom_holds_insert(struct pom_holds *holds, u32 link)
 {
-	u32 hash = hash_of(holds, link);
+	u64 hash = hash_of(holds, link);
 
 	page_add(page_of(holds, hash), hash, link, 1);
 	holds->count++;
 }
 
 /* Let the neighbour of an empty page take over its part of the directory. */
-static void page_merge(struct pom_holds *holds, u32 hash)
+static void page_merge(struct pom_holds *holds, u64 hash)
 {
 	struct pom_hold_page *page, *buddy;
 	u32 first, span, other, i;
@@ -265,7 +288,7 @@ static void page_merge(struct pom_holds *holds, u32 hash)
 			holds->dir[other + i] = buddy;
 		}
 		buddy->depth--;
-		kfree(page);
+		page_free(holds, page);
 	}
 	holds->depth = 0;
 }
@@ -277,7 +300,7 @@ static void page_merge(struct pom_holds *holds, u32 hash)
  */
 void pom_holds_remove(struct pom_holds *holds, struct pom_hold *hold)
 {
-	u32 hash = hash_of(holds, hold->link);
+	u64 hash = hash_of(holds, hold->link);
 	struct pom_hold_page *page = page_of(holds, hash);
 	u32 gap = hold - page->slot, i, home;
 
@@ -342,37 +365,4 @@ u32 pom_holds_pop(struct pom_holds *holds, u64 *cursor)
 	hold->takes = 0;
 	holds->count--;
 	return hold->link;
-}
-
-/**
- * pom_hold_dir_alloc - put a directory into a stash
- * @stash: the stash
- * @order: log2 of the number of entries
- *
- * Context: may sleep.
- * Return: 0 or -ENOMEM.
- */
-int pom_hold_dir_alloc(struct pom_stash *stash, u32 order)
-{
-	if (stash->hold_dir && stash->hold_dir_order < order) {
-		kvfree(stash->hold_dir);
-		stash->hold_dir = NULL;
-	}
-	if (!stash->hold_dir) {
-		stash->hold_dir = kvcalloc(1UL << order, sizeof(*stash->hold_dir), POM_GFP);
-		if (!stash->hold_dir)
-			return -ENOMEM;
-		stash->hold_dir_order = order;
-	}
-	stash->hold_dir_short = -1;
-	return 0;
-}
-
-/**
- * pom_hold_dir_free - free an unused directory
- * @dir: the directory, or NULL
- */
-void pom_hold_dir_free(struct pom_hold_page **dir)
-{
-	kvfree(dir);
 }

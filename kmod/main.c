@@ -32,7 +32,7 @@ MODULE_PARM_DESC(session_holds, "Most objects that a session may hold (default 6
 
 unsigned long pom_user_bytes;
 module_param_named(user_bytes, pom_user_bytes, ulong, 0644);
-MODULE_PARM_DESC(user_bytes, "Most bytes that the heaps of one user may take (default half of the memory)");
+MODULE_PARM_DESC(user_bytes, "Most bytes that the heaps and sessions of one user may take (default half of the memory)");
 
 unsigned long pom_user_sessions = 16384;
 module_param_named(user_sessions, pom_user_sessions, ulong, 0644);
@@ -144,7 +144,6 @@ static int request_leave(struct pom_session *session, struct pom_request *rq)
 	return pom_session_end(session) ? 0 : -ENOTCONN;
 }
 
-/* The heap of a session that has not ended. It may end right afterwards. */
 static int session_check(struct pom_session *session)
 {
 	int ret = pom_session_lock(session);
@@ -154,24 +153,15 @@ static int session_check(struct pom_session *session)
 	return ret;
 }
 
-static int session_check_right(struct pom_session *session, u32 right)
-{
-	int ret = session_check(session);
-
-	if (ret)
-		return ret;
-	return session->rights & right ? 0 : -EPERM;
-}
-
 static int request_heap_configure(struct pom_session *session, struct pom_request *rq)
 {
-	int ret = session_check_right(session, PYOBJMEM_RIGHT_CONFIGURE);
+	int ret = pom_session_lock(session);
 
-	if (!ret)
-		ret = pom_session_lock(session);
 	if (ret)
 		return ret;
-	ret = pom_heap_configure(session, &rq->cmd.heap_configure);
+	ret = -EPERM;
+	if (session->rights & PYOBJMEM_RIGHT_CONFIGURE)
+		ret = pom_heap_configure(session, &rq->cmd.heap_configure);
 	pom_heap_unlock(session->heap);
 	return ret;
 }
@@ -201,8 +191,10 @@ static int request_collect(struct pom_session *session, struct pom_request *rq)
 
 static int request_freeze(struct pom_session *session, struct pom_request *rq)
 {
-	int ret = session_check_right(session, PYOBJMEM_RIGHT_CONFIGURE);
+	int ret = session_check(session);
 
+	if (!ret && !(session->rights & PYOBJMEM_RIGHT_CONFIGURE))
+		ret = -EPERM;
 	return ret ?: pom_freeze(session->heap, rq->op == PYOBJMEM_OP_FREEZE);
 }
 
@@ -271,7 +263,7 @@ static int request_redeem(struct pom_session *session, struct pom_request *rq)
 	if (!file)
 		return -EBADF;
 	call.file = file;
-	pom_stash_init(&stash);
+	pom_stash_init(&stash, session);
 	ret = pom_session_do(session, redeem_do, &call, &stash);
 	pom_stash_drain(&stash);
 	fput(file);
@@ -303,11 +295,11 @@ static int request_unsupported(struct pom_session *session, struct pom_request *
 #define RESERVED(_struct)	.reserved = offsetof(struct _struct, __reserved)
 
 const struct pom_op pom_ops[PYOBJMEM_OP_COUNT] = {
-	OP(QUERY, pyobjmem_query, out_user_bytes, request_query),
+	OP(QUERY, pyobjmem_query, out_user_bytes, request_query, .heapless = true),
 	OP(HEAP_CREATE, pyobjmem_heap_create, out_heap, request_heap_create,
-	   .flags = PYOBJMEM_HEAP_FLAGS),
-	OP(HEAP_JOIN, pyobjmem_heap_join, out_heap, request_heap_join),
-	OP(LEAVE, pyobjmem_leave, flags, request_leave),
+	   .flags = PYOBJMEM_HEAP_FLAGS, .heapless = true),
+	OP(HEAP_JOIN, pyobjmem_heap_join, out_heap, request_heap_join, .heapless = true),
+	OP(LEAVE, pyobjmem_leave, flags, request_leave, .heapless = true),
 	OP(HEAP_CONFIGURE, pyobjmem_heap_configure, collect, request_heap_configure,
 	   .flags = PYOBJMEM_CONFIGURE_FLAGS),
 	OP(CREATE, pyobjmem_create, out_handle, pom_request_object,
@@ -359,6 +351,11 @@ static int pom_release(struct inode *inode, struct file *file)
 {
 	struct pom_session *session = file->private_data;
 
+	/* A kernel thread puts files of others: it must not be held up. */
+	if (current->flags & PF_KTHREAD) {
+		pom_session_end_later(session, pom_wq);
+		return 0;
+	}
 	/*
 	 * The mm of a process goes before its files do. So where nobody else has
 	 * the file, the holds are gone before the parent learns of the death.
@@ -367,6 +364,23 @@ static int pom_release(struct inode *inode, struct file *file)
 		flush_work(&session->end);
 	pom_session_put(session);
 	return 0;
+}
+
+/*
+ * The session may leave in another thread, and it may be the last: the heap
+ * stays until the operation is done.
+ */
+static int execute_in_heap(struct pom_session *session, const struct pom_op *op,
+			   struct pom_request *rq)
+{
+	struct pom_heap *heap = pom_session_heap(session);
+	int ret;
+
+	if (!heap || !pom_heap_use(heap))
+		return -ENOTCONN;
+	ret = op->execute(session, rq);
+	pom_heap_unuse(heap);
+	return ret;
 }
 
 static long pom_ioctl(struct file *file, unsigned int number, unsigned long arg)
@@ -398,7 +412,7 @@ static long pom_ioctl(struct file *file, unsigned int number, unsigned long arg)
 	ret = pom_op_check(op, &rq.cmd);
 	if (ret)
 		return ret;
-	return op->execute(session, &rq);
+	return op->heapless ? op->execute(session, &rq) : execute_in_heap(session, op, &rq);
 }
 
 /* Windows and events come with PYOBJMEM_FEATURE_WINDOWS and _FINALIZE. */
@@ -417,7 +431,7 @@ static void pom_show_fdinfo(struct seq_file *m, struct file *file)
 	struct pom_session *session = file->private_data;
 	struct pom_heap *heap = pom_session_heap(session);
 
-	seq_printf(m, "pid:\t%d\nended:\t%d\n", session->pid, READ_ONCE(session->ended));
+	seq_printf(m, "ended:\t%d\n", READ_ONCE(session->ended));
 	if (heap)
 		seq_printf(m, "heap:\t%llu\nrights:\t%#x\nholds:\t%llu\n", heap->id,
 			   session->rights, READ_ONCE(session->holds.count));

@@ -9,7 +9,7 @@
  *    in == slots that name it;
  *  - ext goes from 0 to 1 only in pom_ext_get(), which tells the collector;
  *  - every reference that goes, goes through pom_object_dropped();
- *  - a dying object has in and ext 0 and is on the cascade once.
+ *  - a dying object has no references and is on the cascade once, through in.
  *
  * A handle is checked in full before it is believed: pom_object_find(). A link that
  * comes out of a slot, a root or a list is the kernel's own: pom_object_at().
@@ -70,13 +70,12 @@ int pom_object_held(struct pom_session *session, u64 handle, struct pom_object *
 u64 pom_object_payload(struct pom_heap *heap, const struct pom_object *obj,
 		       struct pom_block *block)
 {
-	u64 *data = pom_object_slot(obj, obj->head->slots);
-
 	*block = obj->block;
 	if (!(obj->head->flags & PYOBJMEM_CREATE_MUTABLE))
 		return POM_HEAD_BYTES + (u64)obj->head->slots * POM_SLOT_BYTES;
 	if (obj->head->payload)
-		pom_block_at(&heap->space[POM_DATA], *data >> POM_LINK_SHIFT, block);
+		pom_block_at(&heap->space[POM_DATA],
+			     *pom_object_slot(obj, obj->head->slots) >> POM_LINK_SHIFT, block);
 	return 0;
 }
 
@@ -93,7 +92,7 @@ static void object_die(struct pom_heap *heap, struct pom_object *obj)
 	pom_candidate_unflag(heap, obj);
 	obj->side->state |= POM_DYING;
 	obj->side->in = heap->dying;
-	heap->dying = obj->block.link;
+	WRITE_ONCE(heap->dying, obj->block.link);	/* Pairs with pom_heap_unsettled(). */
 }
 
 /**
@@ -174,11 +173,14 @@ void pom_object_drop_slot(struct pom_heap *heap, struct pom_object *obj, u32 slo
  * @obj: an object without references and with empty slots
  *
  * A reader of the window sees the generation go before anything else changes.
+ *
+ * Return: what it cost, in visits: a run gives back arena after arena.
  */
-void pom_object_release(struct pom_heap *heap, struct pom_object *obj)
+u32 pom_object_release(struct pom_heap *heap, struct pom_object *obj)
 {
 	struct pom_pool *pool = obj->block.pool;
 	struct pom_block data;
+	u32 cost = pool->pages / POM_ARENA_POOLS;
 
 	lockdep_assert_held(&heap->lock);
 	pom_object_payload(heap, obj, &data);
@@ -187,6 +189,7 @@ void pom_object_release(struct pom_heap *heap, struct pom_object *obj)
 	WRITE_ONCE(obj->head->generation, 0);
 	smp_wmb();	/* Pairs with the second look of a reader at the generation. */
 	if (data.pool != pool) {
+		cost += data.pool->pages / POM_ARENA_POOLS;
 		if (!pom_pool_is_run(data.pool))
 			memset(pom_block_byte(&data, 0), 0, data.pool->size);
 		pom_block_free(&heap->space[POM_DATA], data.pool, data.index);
@@ -196,6 +199,7 @@ void pom_object_release(struct pom_heap *heap, struct pom_object *obj)
 	memset(obj->side, 0, sizeof(*obj->side));
 	heap->objects--;
 	pom_block_free(&heap->space[POM_OBJECTS], pool, obj->block.index);
+	return cost;
 }
 
 /**
@@ -218,10 +222,10 @@ bool pom_cascade_slice(struct pom_heap *heap, int *budget)
 		if (heap->dropping == POM_NIL) {
 			if (heap->dying == POM_NIL)
 				return false;
-			heap->dropping = heap->dying;
+			WRITE_ONCE(heap->dropping, heap->dying);
 			heap->dropping_slot = 0;
 			pom_object_at(heap, heap->dropping, &obj);
-			heap->dying = obj.side->in;
+			WRITE_ONCE(heap->dying, obj.side->in);
 			obj.side->in = 0;
 			--*budget;
 		} else {
@@ -232,12 +236,12 @@ bool pom_cascade_slice(struct pom_heap *heap, int *budget)
 		if (heap->dropping_slot < obj.head->slots)
 			return true;
 
-		heap->dropping = POM_NIL;
+		WRITE_ONCE(heap->dropping, POM_NIL);
 		heap->freed_counted++;
 		if (obj.side->state & POM_COLOUR)
 			obj.side->state = (obj.side->state & ~POM_DYING) | POM_LIMBO;
 		else
-			pom_object_release(heap, &obj);
+			*budget -= pom_object_release(heap, &obj);
 	}
 	return pom_heap_unsettled(heap);
 }
@@ -273,11 +277,11 @@ int pom_object_take(struct pom_session *session, struct pom_object *obj,
 }
 
 /**
- * pom_object_lose - drop the hold of a session that has ended
+ * pom_ext_put_at - the same, of an object known by its link
  * @heap: the heap
- * @link: the object, taken out of the session's table
+ * @link: out of a root, a ticket, or the table of a session that has ended
  */
-void pom_object_lose(struct pom_heap *heap, u32 link)
+void pom_ext_put_at(struct pom_heap *heap, u32 link)
 {
 	struct pom_object obj;
 

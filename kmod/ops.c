@@ -339,6 +339,7 @@ int pom_object_read(struct pom_session *session, struct pyobjmem_read *cmd, void
 		return ret;
 	if (offset > obj.head->payload)
 		return -EINVAL;
+	offset = array_index_nospec(offset, (u64)obj.head->payload + 1);
 	length = min(length, obj.head->payload - offset);
 
 	start = pom_object_payload(session->heap, &obj, &block);
@@ -374,6 +375,7 @@ int pom_object_write(struct pom_session *session, struct pyobjmem_write *cmd, vo
 	if (cmd->offset > obj.head->payload ||
 	    cmd->length > obj.head->payload - cmd->offset)
 		return -EINVAL;
+	offset = array_index_nospec(offset, (u64)obj.head->payload + 1);
 
 	pom_object_payload(session->heap, &obj, &block);
 	pom_block_copy(&block, offset, buffer, length, true);

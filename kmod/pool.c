@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Pools: pages of equal blocks, and runs of pages that are one block. Owns
- * which block is in use. Called by object.c and heap.c, under heap->lock, but
- * for pom_pool_prepare() and pom_pool_discard().
+ * which block is in use, and what a pool costs its user. Called by ops.c, object.c
+ * and heap.c, under heap->lock, but for pom_pool_prepare() and _discard().
  *
  * A page has nothing but blocks: descriptor, bitmap and side headers lie apart,
  * because clients will see the page. A free block is all zeros.
@@ -18,8 +18,10 @@
  * drain and their pages can go.
  */
 #include <linux/bitmap.h>
+#include <linux/err.h>
 #include <linux/gfp.h>
 #include <linux/nospec.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "pyobjmem.h"
@@ -37,39 +39,70 @@ static void *page_take(void)
 	return (void *)__get_free_page(POM_GFP | __GFP_ZERO);
 }
 
-static bool run_fill(struct pom_pool *pool)
+static int run_fill(struct pom_pool *pool)
 {
 	u32 i;
 
 	pool->run = kvcalloc(pool->pages, sizeof(*pool->run), POM_GFP);
 	if (!pool->run)
-		return false;
+		return -ENOMEM;
 	for (i = 0; i < pool->pages; i++) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		pool->run[i] = page_take();
-		if (!pool->run[i] || fatal_signal_pending(current))
-			return false;
+		if (!pool->run[i])
+			return -ENOMEM;
 		cond_resched();
 	}
 	pool->base = pool->run[0];
-	return true;
+	return 0;
+}
+
+/* What a pool takes from the system, but for a little in its arena. */
+static u64 pool_cost(enum pom_space_kind kind, const struct pom_pool *pool)
+{
+	u64 cost = (u64)pool->pages * POM_POOL_BYTES;
+
+	cost += struct_size(pool, free, BITS_TO_U64(pool->blocks));
+	if (kind == POM_OBJECTS)
+		cost += pool->blocks * sizeof(*pool->side);
+	if (pom_pool_is_run(pool))
+		cost += pool->pages * sizeof(*pool->run);
+	return cost;
+}
+
+static int pool_fill(struct pom_pool *pool, enum pom_space_kind kind)
+{
+	if (kind == POM_OBJECTS) {
+		pool->side = kcalloc(pool->blocks, sizeof(*pool->side), POM_GFP);
+		if (!pool->side)
+			return -ENOMEM;
+	}
+	if (pom_pool_is_run(pool))
+		return run_fill(pool);
+	pool->base = page_take();
+	return pool->base ? 0 : -ENOMEM;
 }
 
 /**
  * pom_pool_prepare - make a pool that has no place yet
+ * @user: to whom it is charged
  * @kind: the space it is for
  * @size: bytes of its blocks, a multiple of 8
  *
  * Context: may sleep.
- * Return: the pool, with its pages and side headers, or NULL.
+ * Return: the pool, with its pages and side headers, or an error pointer:
+ * -EDQUOT, -ENOMEM, -EINTR.
  */
-struct pom_pool *pom_pool_prepare(enum pom_space_kind kind, u64 size)
+struct pom_pool *pom_pool_prepare(struct pom_user *user, enum pom_space_kind kind, u64 size)
 {
 	u32 blocks = size > POM_CLASS_MAX ? 1 : POM_POOL_BYTES / size;
 	struct pom_pool *pool;
+	int ret;
 
 	pool = kzalloc(struct_size(pool, free, BITS_TO_U64(blocks)), POM_GFP);
 	if (!pool)
-		return NULL;
+		return ERR_PTR(-ENOMEM);
 	INIT_LIST_HEAD(&pool->node);
 	pool->size = size;
 	pool->blocks = blocks;
@@ -78,29 +111,27 @@ struct pom_pool *pom_pool_prepare(enum pom_space_kind kind, u64 size)
 	pool->magic = size > POM_CLASS_MAX ? 0 : DIV_ROUND_UP(1U << 16, size >> POM_LINK_SHIFT);
 	bitmap_set((unsigned long *)pool->free, 0, blocks);
 
-	if (kind == POM_OBJECTS) {
-		pool->side = kcalloc(blocks, sizeof(*pool->side), POM_GFP);
-		if (!pool->side)
-			goto err_discard;
+	/* Before its pages are taken: a limit must not be passed even for a moment. */
+	ret = pom_user_charge_bytes(user, pool_cost(kind, pool));
+	if (ret) {
+		kfree(pool);
+		return ERR_PTR(ret);
 	}
-	if (pom_pool_is_run(pool)) {
-		if (!run_fill(pool))
-			goto err_discard;
-	} else {
-		pool->base = page_take();
-		if (!pool->base)
-			goto err_discard;
+	pool->user = user;
+	pool->cost = pool_cost(kind, pool);
+	ret = pool_fill(pool, kind);
+	if (ret) {
+		pom_pool_discard(pool);
+		return ERR_PTR(ret);
 	}
 	return pool;
-
-err_discard:
-	pom_pool_discard(pool);
-	return NULL;
 }
 
 /**
  * pom_pool_discard - free a pool and its pages
  * @pool: one that has no place, or whose space is being destroyed; or NULL
+ *
+ * Context: may sleep; heap->lock must not be held.
  */
 void pom_pool_discard(struct pom_pool *pool)
 {
@@ -108,15 +139,14 @@ void pom_pool_discard(struct pom_pool *pool)
 
 	if (!pool)
 		return;
-	if (pool->charged)
-		atomic_long_sub(pool->pages, pool->charged);
-	if (pool->run) {
-		for (i = 0; i < pool->pages; i++)
-			free_page((unsigned long)pool->run[i]);
-		kvfree(pool->run);
-	} else {
-		free_page((unsigned long)pool->base);
+	for (i = 0; pool->run && i < pool->pages; i++) {
+		free_page((unsigned long)pool->run[i]);
+		cond_resched();
 	}
+	if (!pom_pool_is_run(pool))
+		free_page((unsigned long)pool->base);
+	pom_user_uncharge_bytes(pool->user, pool->cost);
+	kvfree(pool->run);
 	kfree(pool->side);
 	kfree(pool);
 }
@@ -170,31 +200,20 @@ static void pool_refile(struct pom_space *space, struct pom_pool *pool)
 	pool_file(space, pool);
 }
 
-static u64 pool_slack(const struct pom_pool *pool)
-{
-	return (u64)pool->pages * POM_POOL_BYTES - pool->blocks * pool->size;
-}
-
 /* Take an empty pool out of the space. */
-static void pool_remove(struct pom_space *space, struct pom_pool *pool)
+static void pool_remove(struct pom_space *space, struct pom_pool *pool,
+			struct pom_stash *stash)
 {
 	pool_unfile(space, pool);
-	space->slack -= pool_slack(pool);
-	pom_arena_remove(space, pool);
+	space->slack -= pom_pool_slack(pool);
+	pom_arena_remove(space, pool, stash);
 }
 
-/* Give an empty pool back. Its pages are freed when the lock is dropped. */
+/* Give an empty pool back. It is freed when the lock is dropped. */
 static void pool_drop(struct pom_space *space, struct pom_pool *pool)
 {
-	u32 i;
-
-	pool_remove(space, pool);
-	for (i = 0; i < pool->pages; i++)
-		list_add(&virt_to_page(pool->run ? pool->run[i] : pool->base)->lru,
-			 &space->heap->reap);
-	kvfree(pool->run);
-	kfree(pool->side);
-	kfree(pool);
+	pool_remove(space, pool, NULL);
+	list_add(&pool->node, &space->heap->reap);
 }
 
 static int pool_place(struct pom_space *space, struct pom_pool *pool, struct pom_stash *stash)
@@ -203,7 +222,7 @@ static int pool_place(struct pom_space *space, struct pom_pool *pool, struct pom
 
 	if (ret)
 		return ret;
-	space->slack += pool_slack(pool);
+	space->slack += pom_pool_slack(pool);
 	return 0;
 }
 
@@ -226,7 +245,7 @@ static int pool_take(struct pom_space *space, u64 size, struct pom_stash *stash,
 		ret = pom_arena_room(space, DIV_ROUND_UP_ULL(size, POM_POOL_BYTES));
 		if (ret)
 			return ret;
-		stash->pool_short[space->kind] = size;
+		stash->lacks.pool[space->kind] = size;
 		return -EAGAIN;
 	}
 	ret = pool_place(space, *spare, stash);
@@ -247,8 +266,7 @@ static int pool_take(struct pom_space *space, u64 size, struct pom_stash *stash,
  * @block: the block
  *
  * Context: heap->lock.
- * Return: 0; -EAGAIN if @stash is short; -ENOSPC, -EDQUOT. The block is all
- * zeros, but for what was written into a prepared run.
+ * Return: 0; -EAGAIN if @stash is short; -ENOSPC. The block is all zeros, but for what was written into a prepared run.
  */
 int pom_block_alloc(struct pom_space *space, u64 size, struct pom_stash *stash,
 		    struct pom_block *block)
@@ -272,8 +290,7 @@ int pom_block_alloc(struct pom_space *space, u64 size, struct pom_stash *stash,
 
 	block->pool = pool;
 	block->index = index;
-	block->link = (pool->arena->index * POM_ARENA_POOLS + pool->place) * POM_POOL_LINKS +
-		      index * (size >> POM_LINK_SHIFT);
+	block->link = pom_pool_link(pool, index);
 	return 0;
 }
 
@@ -311,14 +328,15 @@ void pom_block_free(struct pom_space *space, struct pom_pool *pool, u32 index)
 	}
 	pool_refile(space, pool);
 	if (space->empty == 1)
-		queue_delayed_work(pom_wq, &space->heap->trim, TRIM_DELAY);
+		queue_delayed_work(system_unbound_wq, &space->heap->trim, TRIM_DELAY);
 }
 
 /**
  * pom_block_undo - undo pom_block_alloc()
  * @space: where
  * @block: the block
- * @stash: gets a prepared run back, with what was written into it
+ * @stash: gets a prepared run back, with what was written into it, and its
+ *	arenas: the next attempt needs them
  *
  * Context: heap->lock.
  */
@@ -332,9 +350,7 @@ void pom_block_undo(struct pom_space *space, const struct pom_block *block,
 		return;
 	}
 	space->used -= pool->size;
-	pool_remove(space, pool);
-	atomic_long_add(pool->pages, &space->heap->user->pages);
-	pool->charged = &space->heap->user->pages;
+	pool_remove(space, pool, stash);
 	pool->free[0] = 1;
 	pool->live = 0;
 	stash->pool[space->kind] = pool;

@@ -16,10 +16,11 @@
  *	collect  the cycle collector, beside object
  *	candidate  what lost a reference; generations
  *	pool     a page of equal blocks, or a run of pages that is one block
+ *	stash    memory that an operation brings along
  *	arena    64 places for pools, 256 KB of a space
  *	user     what the sessions and heaps of one user may take together
  *
- * Calls go down this list, never up. Only main, request, batch and call see
+ * Calls go down this list, never up (a stash only makes what they are made of). Only main, request, batch and call see
  * pointers to user memory.
  *
  * Locks
@@ -34,7 +35,7 @@
  * (userfaultfd), and an allocation can wait for reclaim that waits for us.
  * What an operation needs is put into its stash before; an operation that finds
  * its stash short returns -EAGAIN with nothing changed, and its caller
- * drops the lock, fills the stash and tries again. Pages to free are gathered
+ * drops the lock, fills the stash and tries again. Pools to free are gathered
  * in heap->reap and freed by pom_heap_unlock().
  *
  * Counts
@@ -98,6 +99,7 @@
 
 struct pom_heap;
 struct pom_session;
+struct pom_stash;
 
 /* --- user.c ------------------------------------------------------------- */
 
@@ -106,7 +108,8 @@ struct pom_session;
  * @node: in the table of users, under pom_users_lock
  * @count: sessions and heaps that point here, under pom_users_lock
  * @uid: who it is
- * @pages: pages of all heaps the user created
+ * @bytes: blocks of the heaps the user created, with what is kept about them,
+ *	and the tables of holds of the sessions the user opened
  * @sessions: sessions the user opened
  * @heaps: heaps the user created
  */
@@ -114,7 +117,7 @@ struct pom_user {
 	struct list_head node;
 	unsigned long count;
 	kuid_t uid;
-	atomic_long_t pages;
+	atomic_long_t bytes;
 	atomic_long_t sessions;
 	atomic_long_t heaps;
 };
@@ -122,7 +125,8 @@ struct pom_user {
 struct pom_user *pom_user_get(void);
 void pom_user_put(struct pom_user *user);
 bool pom_user_charge(atomic_long_t *counter, unsigned long n, unsigned long limit);
-unsigned long pom_user_pages_limit(void);
+int pom_user_charge_bytes(struct pom_user *user, u64 bytes);
+void pom_user_uncharge_bytes(struct pom_user *user, u64 bytes);
 
 /* --- arena.c ------------------------------------------------------------ */
 
@@ -168,12 +172,13 @@ struct pom_side {
 
 /**
  * struct pom_pool - equal blocks in one page, or one block in a run of pages
- * @node: in space->partial[][]
+ * @node: in space->partial[][], or in heap->reap
  * @arena: where it lies (for a run: where it begins)
  * @base: the page (for a run: the first page)
  * @side: side headers, one a block; NULL in the data space
  * @run: addresses of all pages of a run, else NULL
- * @charged: what the pages were charged to, until the pool is placed, or NULL
+ * @user: to whom it is charged
+ * @cost: bytes that are charged
  * @size: bytes of a block
  * @pages: 1, or number of pages of a run
  * @magic: 65536 / words of a block, rounded up; 0 for a run: see pom_block_index()
@@ -189,7 +194,8 @@ struct pom_pool {
 	void *base;
 	struct pom_side *side;
 	void **run;
-	atomic_long_t *charged;
+	struct pom_user *user;
+	u64 cost;
 	u64 size;
 	u32 pages;
 	u32 magic;
@@ -268,48 +274,12 @@ struct pom_space {
 	struct list_head partial[POM_CLASSES][POM_BUCKETS];
 };
 
-/**
- * struct pom_stash - memory that an operation brings along
- * @pool: an unplaced pool for a space
- * @arenas: unused arenas
- * @chunks: unused chunks
- * @hold_page: unused pages for the table of holds
- * @hold_dir: unused directory for it
- * @pool_short: size of the blocks for which a pool is missing, per space
- * @arenas_short: arenas that are missing
- * @chunks_short: chunks that are missing
- * @hold_dir_order: log2 of the entries of @hold_dir
- * @hold_dir_short: order of the directory that is missing, or -1
- * @hold_pages_short: pages for holds are missing
- * @filled: something was put in
- *
- * The first five own memory. The others say what the last attempt lacked, for
- * pom_stash_fill().
- */
-struct pom_stash {
-	struct pom_pool *pool[POM_SPACES];
-	struct list_head arenas;
-	struct list_head chunks;
-	struct pom_hold_page *hold_page[2];
-	struct pom_hold_page **hold_dir;
-	u64 pool_short[POM_SPACES];
-	u32 arenas_short;
-	u32 chunks_short;
-	u32 hold_dir_order;
-	int hold_dir_short;
-	bool hold_pages_short;
-	bool filled;
-};
-
-void pom_stash_init(struct pom_stash *stash);
-int pom_stash_fill(struct pom_stash *stash);
-void pom_stash_drain(struct pom_stash *stash);
-
 int pom_space_init(struct pom_space *space, struct pom_heap *heap, enum pom_space_kind kind);
 void pom_space_destroy(struct pom_space *space);
 int pom_arena_room(struct pom_space *space, u64 pages);
 int pom_arena_place(struct pom_space *space, struct pom_pool *pool, struct pom_stash *stash);
-void pom_arena_remove(struct pom_space *space, struct pom_pool *pool);
+void pom_arena_remove(struct pom_space *space, struct pom_pool *pool, struct pom_stash *stash);
+struct pom_arena *pom_arena_next(const struct pom_space *space, u32 *number);
 
 /* --- pool.c ------------------------------------------------------------- */
 
@@ -325,7 +295,7 @@ struct pom_block {
 	u32 link;
 };
 
-struct pom_pool *pom_pool_prepare(enum pom_space_kind kind, u64 size);
+struct pom_pool *pom_pool_prepare(struct pom_user *user, enum pom_space_kind kind, u64 size);
 void pom_pool_discard(struct pom_pool *pool);
 int pom_block_alloc(struct pom_space *space, u64 size, struct pom_stash *stash,
 		    struct pom_block *block);
@@ -341,6 +311,19 @@ void pom_pool_trim(struct pom_space *space);
 static inline u32 pom_pool_generation(const struct pom_pool *pool)
 {
 	return pool->arena->generation[pool->place];
+}
+
+/* Bytes at the end of the page, or of the last page of a run. */
+static inline u64 pom_pool_slack(const struct pom_pool *pool)
+{
+	return (u64)pool->pages * POM_POOL_BYTES - pool->blocks * pool->size;
+}
+
+/* The place of a block in its space. */
+static inline u32 pom_pool_link(const struct pom_pool *pool, u32 index)
+{
+	return (pool->arena->index * POM_ARENA_POOLS + pool->place) * POM_POOL_LINKS +
+	       index * (u32)(pool->size >> POM_LINK_SHIFT);
 }
 
 static inline bool pom_pool_is_run(const struct pom_pool *pool)
@@ -426,6 +409,7 @@ struct pom_hold_page {
  * @order: log2 of the entries that @dir has room for
  * @count: objects held
  * @multiplier: odd and random, so that nobody can choose handles that collide
+ * @user: to whom the memory is charged
  *
  * Under heap->lock. An insertion moves at most one page of entries.
  */
@@ -435,9 +419,10 @@ struct pom_holds {
 	u32 order;
 	u64 count;
 	u64 multiplier;
+	struct pom_user *user;
 };
 
-void pom_holds_init(struct pom_holds *holds);
+void pom_holds_init(struct pom_holds *holds, struct pom_user *user);
 void pom_holds_destroy(struct pom_holds *holds);
 struct pom_hold *pom_holds_find(struct pom_holds *holds, u32 link);
 int pom_holds_room(struct pom_holds *holds, u32 link, struct pom_stash *stash);
@@ -445,8 +430,57 @@ void pom_holds_insert(struct pom_holds *holds, u32 link);
 void pom_holds_remove(struct pom_holds *holds, struct pom_hold *hold);
 struct pom_hold *pom_holds_next(struct pom_holds *holds, u64 *cursor);
 u32 pom_holds_pop(struct pom_holds *holds, u64 *cursor);
-int pom_hold_dir_alloc(struct pom_stash *stash, u32 order);
-void pom_hold_dir_free(struct pom_hold_page **dir);
+
+/* --- stash.c ------------------------------------------------------------ */
+
+/**
+ * struct pom_stash - memory that an operation brings along
+ * @payer: the user to whom pools are charged
+ * @holder: the user to whom tables of holds are charged
+ * @pool: an unplaced pool for a space
+ * @arenas: unused arenas
+ * @chunks: unused chunks
+ * @hold_page: unused pages for the table of holds
+ * @hold_dir: unused directory for it
+ * @hold_dir_order: log2 of the entries of @hold_dir
+ * @filled: there may be something in it
+ * @lacks: what the last attempt lacked
+ */
+struct pom_stash {
+	struct pom_user *payer;
+	struct pom_user *holder;
+	struct pom_pool *pool[POM_SPACES];
+	struct list_head arenas;
+	struct list_head chunks;
+	struct pom_hold_page *hold_page[2];
+	struct pom_hold_page **hold_dir;
+	u32 hold_dir_order;
+	bool filled;
+	/**
+	 * struct lacks - reset before each attempt, set by what returns -EAGAIN
+	 * @pool: size of the blocks for which a pool is missing, per space
+	 * @arenas: number of arenas
+	 * @chunks: number of chunks
+	 * @hold_dir: log2 of the entries of a directory plus 1, or 0
+	 * @hold_pages: two pages
+	 */
+	struct {
+		u64 pool[POM_SPACES];
+		u32 arenas;
+		u32 chunks;
+		u32 hold_dir;
+		bool hold_pages;
+	} lacks;
+};
+
+void pom_stash_init(struct pom_stash *stash, struct pom_session *session);
+int pom_stash_fill(struct pom_stash *stash);
+void pom_stash_drain(struct pom_stash *stash);
+
+static inline void pom_stash_begin(struct pom_stash *stash)
+{
+	memset(&stash->lacks, 0, sizeof(stash->lacks));
+}
 
 /* --- object.c ----------------------------------------------------------- */
 
@@ -477,12 +511,12 @@ u64 pom_object_payload(struct pom_heap *heap, const struct pom_object *obj,
 		       struct pom_block *block);
 int pom_object_take(struct pom_session *session, struct pom_object *obj,
 		    struct pom_stash *stash);
-void pom_object_lose(struct pom_heap *heap, u32 link);
+void pom_ext_put_at(struct pom_heap *heap, u32 link);
 int pom_ext_get(struct pom_heap *heap, struct pom_object *obj);
 void pom_ext_put(struct pom_heap *heap, struct pom_object *obj);
 void pom_object_dropped(struct pom_heap *heap, struct pom_object *obj);
 void pom_object_drop_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot);
-void pom_object_release(struct pom_heap *heap, struct pom_object *obj);
+u32 pom_object_release(struct pom_heap *heap, struct pom_object *obj);
 bool pom_cascade_slice(struct pom_heap *heap, int *budget);
 
 /* --- ops.c -------------------------------------------------------------- */
@@ -579,7 +613,6 @@ struct pom_gc_run {
  * @trace: objects that it has stamped
  * @stack: mark stack, through shadow
  * @cursor: the object being visited, or POM_NIL
- * @previous: the one before it in @trace, or POM_NIL (FREE only)
  * @slot: next slot of @cursor to visit
  * @mark: the object taken from @stack whose slots are being visited
  * @mark_slot: next slot of it
@@ -610,7 +643,6 @@ struct pom_gc {
 	struct pom_list trace;
 	u32 stack;
 	u32 cursor;
-	u32 previous;
 	u32 slot;
 	u32 mark;
 	u32 mark_slot;
@@ -674,8 +706,10 @@ void pom_collect_work(struct work_struct *work);
  * @dying: the cascade: objects whose counts are 0, linked through @in
  * @dropping: the one of them whose slots are being dropped, or POM_NIL
  * @dropping_slot: its next slot
- * @reap: pages to free once the lock is dropped
+ * @reap: pools to free once the lock is dropped
  * @gc: the collector
+ * @wq: for the works of this heap, and the ends of its sessions: a heap with
+ *	thousands of them does not keep others waiting
  * @settle: finishes a cascade whose caller was killed
  * @collect: collects by itself, finishes what a killed caller began
  * @trim: gives back empty pools after a second
@@ -709,6 +743,7 @@ struct pom_heap {
 	struct list_head reap;
 	struct pom_gc gc;
 
+	struct workqueue_struct *wq;
 	struct work_struct settle;
 	struct work_struct collect;
 	struct delayed_work trim;
@@ -884,6 +919,7 @@ struct pom_session *pom_session_open(void);
 void pom_session_put(struct pom_session *session);
 int pom_session_join(struct pom_session *session, struct pom_heap *heap, u32 rights);
 bool pom_session_end(struct pom_session *session);
+void pom_session_end_later(struct pom_session *session, struct workqueue_struct *wq);
 struct pom_heap *pom_session_heap(struct pom_session *session);
 int pom_session_joinable(struct pom_session *session);
 int pom_session_lock(struct pom_session *session);

@@ -65,8 +65,6 @@ int pom_request_object(struct pom_session *session, struct pom_request *rq)
 	ret = pom_call_check(rq->op, cmd);
 	if (ret)
 		return ret;
-	if (!pom_session_heap(session))
-		return -ENOTCONN;
 	/*
 	 * SET_REF and SET_ROOT cannot be undone: see now whether their reply can
 	 * be written.
@@ -77,7 +75,7 @@ int pom_request_object(struct pom_session *session, struct pom_request *rq)
 			return ret;
 	}
 
-	pom_stash_init(&stash);
+	pom_stash_init(&stash, session);
 	if (rq->op == PYOBJMEM_OP_CREATE)
 		ret = request_create(session, rq, &args, &stash);
 	else
@@ -109,7 +107,7 @@ int pom_request_read(struct pom_session *session, struct pom_request *rq)
 	int ret;
 
 	if (cmd->length > sizeof(rq->small))
-		buffer = kmalloc(PAGE_SIZE, GFP_KERNEL_ACCOUNT);
+		buffer = kmalloc(PAGE_SIZE, POM_GFP);
 	if (!buffer)
 		return -ENOMEM;
 	cmd->out_length = 0;
@@ -163,7 +161,7 @@ int pom_request_write(struct pom_session *session, struct pom_request *rq)
 	int ret;
 
 	if (cmd->length > sizeof(rq->small))
-		buffer = kmalloc(PAGE_SIZE, GFP_KERNEL_ACCOUNT);
+		buffer = kmalloc(PAGE_SIZE, POM_GFP);
 	if (!buffer)
 		return -ENOMEM;
 	cmd->out_length = 0;

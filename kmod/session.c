@@ -20,7 +20,7 @@
 
 static struct mmu_notifier *owner_alloc(struct mm_struct *mm)
 {
-	struct pom_mm *owner = kzalloc(sizeof(*owner), GFP_KERNEL_ACCOUNT);
+	struct pom_mm *owner = kzalloc(sizeof(*owner), POM_GFP);
 
 	if (!owner)
 		return ERR_PTR(-ENOMEM);
@@ -34,20 +34,35 @@ static void owner_free(struct mmu_notifier *mn)
 	kfree(container_of(mn, struct pom_mm, mn));
 }
 
+/**
+ * pom_session_end_later - let a worker end a session
+ * @session: the session; the caller's reference goes to the worker
+ * @wq: where; that of its heap only if the session cannot have ended
+ *
+ * Context: any; may sleep if it is the last reference.
+ */
+void pom_session_end_later(struct pom_session *session, struct workqueue_struct *wq)
+{
+	if (!queue_work(wq, &session->end))
+		pom_session_put(session);
+}
+
 /*
- * A session on the list still has the reference of its file: it leaves the list
- * before that is put. So the reference taken here is never the last one put here.
+ * A session on the list still has the reference of its file, or of the worker that
+ * the file left it to: it leaves the list before that is put. So what is put here
+ * is never the last reference.
  */
 static void owner_release(struct mmu_notifier *mn, struct mm_struct *mm)
 {
 	struct pom_mm *owner = container_of(mn, struct pom_mm, mn);
 	struct pom_session *session;
+	struct pom_heap *heap;
 
 	spin_lock(&owner->lock);
 	list_for_each_entry(session, &owner->sessions, mm_node) {
+		heap = pom_session_heap(session);
 		kref_get(&session->kref);
-		if (!queue_work(pom_wq, &session->end))
-			pom_session_put(session);
+		pom_session_end_later(session, heap ? heap->wq : pom_wq);
 	}
 	spin_unlock(&owner->lock);
 }
@@ -78,7 +93,9 @@ struct pom_session *pom_session_open(void)
 	struct mmu_notifier *mn;
 	int ret = -ENOMEM;
 
-	session = kzalloc(sizeof(*session), GFP_KERNEL_ACCOUNT);
+	if (!current->mm)
+		return ERR_PTR(-EINVAL);
+	session = kzalloc(sizeof(*session), POM_GFP);
 	if (!session)
 		return ERR_PTR(-ENOMEM);
 	session->user = pom_user_get();
@@ -98,7 +115,7 @@ struct pom_session *pom_session_open(void)
 	mutex_init(&session->join_lock);
 	INIT_LIST_HEAD(&session->heap_node);
 	INIT_WORK(&session->end, session_end_work);
-	pom_holds_init(&session->holds);
+	pom_holds_init(&session->holds, session->user);
 	session->mm = current->mm;
 	session->pid = task_tgid_nr(current);
 	get_task_comm(session->comm, current);
@@ -250,7 +267,7 @@ static void session_drop_holds(struct pom_session *session)
 			link = pom_holds_pop(&session->holds, &cursor);
 			if (link == POM_NIL)
 				break;
-			pom_object_lose(heap, link);
+			pom_ext_put_at(heap, link);
 		}
 		pom_cascade_slice(heap, &budget);
 		pom_heap_unlock(heap);
@@ -268,6 +285,7 @@ static void session_drop_holds(struct pom_session *session)
  */
 bool pom_session_end(struct pom_session *session)
 {
+	struct pom_holds holds;
 	struct pom_heap *heap;
 	bool ended;
 
@@ -293,7 +311,10 @@ bool pom_session_end(struct pom_session *session)
 	pom_heap_lock(heap);
 	list_del_init(&session->heap_node);
 	heap->nr_sessions--;
+	holds = session->holds;
+	pom_holds_init(&session->holds, session->user);
 	pom_heap_unlock(heap);
+	pom_holds_destroy(&holds);
 	pom_heap_unuse(heap);
 	return true;
 }

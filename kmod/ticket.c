@@ -19,7 +19,7 @@ static void ticket_destroy(struct pom_ticket *ticket)
 	pom_heap_lock(heap);
 	list_del(&ticket->node);
 	heap->nr_tickets--;
-	pom_object_lose(heap, lower_32_bits(ticket->handle));
+	pom_ext_put_at(heap, pom_link(ticket->handle));
 	pom_heap_unlock(heap);
 	pom_heap_settle(heap);
 	pom_heap_unuse(heap);
@@ -61,7 +61,7 @@ struct file *pom_ticket_create(struct pom_session *session, u64 handle)
 	struct file *file;
 	int ret;
 
-	ticket = kzalloc(sizeof(*ticket), GFP_KERNEL_ACCOUNT);
+	ticket = kzalloc(sizeof(*ticket), POM_GFP);
 	if (!ticket)
 		return ERR_PTR(-ENOMEM);
 	ret = pom_session_lock(session);
@@ -114,7 +114,7 @@ int pom_ticket_redeem(struct pom_session *session, struct pyobjmem_redeem *cmd,
 	ticket = file->private_data;
 	if (ticket->heap != session->heap)
 		return -EXDEV;
-	pom_object_at(session->heap, lower_32_bits(ticket->handle), &obj);
+	pom_object_at(session->heap, pom_link(ticket->handle), &obj);
 	ret = pom_object_take(session, &obj, stash);
 	if (ret)
 		return ret;

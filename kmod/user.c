@@ -36,7 +36,7 @@ struct pom_user *pom_user_get(void)
 	mutex_lock(&pom_users_lock);
 	user = user_find(current_uid());
 	if (!user) {
-		user = kzalloc(sizeof(*user), GFP_KERNEL_ACCOUNT);
+		user = kzalloc(sizeof(*user), POM_GFP);
 		if (!user)
 			goto unlock;
 		user->uid = current_uid();
@@ -84,11 +84,23 @@ bool pom_user_charge(atomic_long_t *counter, unsigned long n, unsigned long limi
 }
 
 /**
- * pom_user_pages_limit - pages that one user may have
+ * pom_user_charge_bytes - take some of the memory that a user may have
+ * @user: the user
+ * @bytes: how much
  *
- * Return: the module parameter user_bytes, in pages.
+ * Return: 0, or -EDQUOT with nothing changed.
  */
-unsigned long pom_user_pages_limit(void)
+int pom_user_charge_bytes(struct pom_user *user, u64 bytes)
 {
-	return READ_ONCE(pom_user_bytes) >> PAGE_SHIFT;
+	return pom_user_charge(&user->bytes, bytes, READ_ONCE(pom_user_bytes)) ? 0 : -EDQUOT;
+}
+
+/**
+ * pom_user_uncharge_bytes - give it back
+ * @user: the user
+ * @bytes: how much
+ */
+void pom_user_uncharge_bytes(struct pom_user *user, u64 bytes)
+{
+	atomic_long_sub(bytes, &user->bytes);
 }

@@ -41,13 +41,12 @@ struct visit {
 static bool visit_pool(struct visit *v, struct pom_pool *pool)
 {
 	struct pom_object obj;
-	u32 link, i;
+	u32 i;
 
 	for (i = 0; i < pool->blocks; i++) {
 		if (pool->free[i / 64] & (1ULL << (i % 64)))
 			continue;
-		link = (pool->arena->index * POM_ARENA_POOLS + pool->place) * POM_POOL_LINKS;
-		pom_object_at(v->heap, link + i * (pool->size >> POM_LINK_SHIFT), &obj);
+		pom_object_at(v->heap, pom_pool_link(pool, i), &obj);
 		if (!v->fn(v, &obj))
 			return false;
 	}
@@ -56,17 +55,11 @@ static bool visit_pool(struct visit *v, struct pom_pool *pool)
 
 static bool visit_objects(struct visit *v)
 {
-	struct pom_space *space = &v->heap->space[POM_OBJECTS];
 	struct pom_arena *arena;
-	u32 i, place;
+	u32 number = 0, place;
 
-	for (i = 0; i < POM_ARENAS; i++) {
-		if (!space->chunk[i / POM_CHUNK_ARENAS]) {
-			i |= POM_CHUNK_ARENAS - 1;
-			continue;
-		}
-		arena = space->chunk[i / POM_CHUNK_ARENAS]->arena[i % POM_CHUNK_ARENAS];
-		for (place = 0; arena && place < POM_ARENA_POOLS; place++) {
+	while ((arena = pom_arena_next(&v->heap->space[POM_OBJECTS], &number))) {
+		for (place = 0; place < POM_ARENA_POOLS; place++) {
 			if (arena->pool[place] && !visit_pool(v, arena->pool[place]))
 				return false;
 			cond_resched();
@@ -92,26 +85,25 @@ static bool verify_pool(struct seq_file *m, struct pom_space *space, struct pom_
 			struct space_sums *sums)
 {
 	u32 free = bitmap_weight((unsigned long *)pool->free, pool->blocks);
-	u64 slack = (u64)pool->pages * POM_POOL_BYTES - pool->blocks * pool->size;
-	u64 link = (pool->arena->index * POM_ARENA_POOLS + pool->place) * POM_POOL_LINKS;
+	u32 link = pom_pool_link(pool, 0);
 	u8 *byte;
 	u32 i;
 
 	if (pool->live + free != pool->blocks)
-		return complain(m, "pool at %#llx: live %u + free %u != blocks %u", link,
+		return complain(m, "pool at %#x: live %u + free %u != blocks %u", link,
 				pool->live, free, pool->blocks);
 	if (!pool->live && pom_pool_is_run(pool))
-		return complain(m, "run at %#llx: empty but there", link);
+		return complain(m, "run at %#x: empty but there", link);
 	for (i = 0; i < pool->blocks; i++) {
 		if (!(pool->free[i / 64] & (1ULL << (i % 64))))
 			continue;
 		byte = pool->base + i * pool->size;
 		if (memchr_inv(byte, 0, pool->size))
-			return complain(m, "pool at %#llx: free block %u is not zero", link, i);
+			return complain(m, "pool at %#x: free block %u is not zero", link, i);
 	}
 	sums->used += pool->live * pool->size;
 	sums->free += free * pool->size;
-	sums->slack += slack;
+	sums->slack += pom_pool_slack(pool);
 	sums->empty += !pool->live;
 	if (space->kind == POM_OBJECTS)
 		sums->objects += pool->live;
@@ -154,15 +146,10 @@ static bool verify_space(struct seq_file *m, struct pom_space *space, struct spa
 {
 	struct space_sums sums = {};
 	struct pom_arena *arena;
-	u32 i;
+	u32 number = 0;
 
-	for (i = 0; i < POM_ARENAS; i++) {
-		if (!space->chunk[i / POM_CHUNK_ARENAS]) {
-			i |= POM_CHUNK_ARENAS - 1;
-			continue;
-		}
-		arena = space->chunk[i / POM_CHUNK_ARENAS]->arena[i % POM_CHUNK_ARENAS];
-		if (arena && !verify_arena(m, space, arena, &sums))
+	while ((arena = pom_arena_next(space, &number))) {
+		if (!verify_arena(m, space, arena, &sums))
 			return false;
 		cond_resched();
 	}
@@ -170,7 +157,7 @@ static bool verify_space(struct seq_file *m, struct pom_space *space, struct spa
 	    sums.used != space->used || sums.slack != space->slack || sums.empty != space->empty)
 		return complain(m, "space %u: counters are not what is there", space->kind);
 	if (sums.used + sums.free + sums.unused + sums.slack != sums.arenas * POM_ARENA_BYTES)
-		return complain(m, "space %u: %llu used %llu free %llu unused %llu slack %llu arenas",
+		return complain(m, "space %u: used %llu free %llu unused %llu slack %llu of %llu",
 				space->kind, sums.used, sums.free, sums.unused, sums.slack,
 				sums.arenas);
 	all->pages += sums.pages;
@@ -190,7 +177,7 @@ static bool count_slots(struct visit *v, struct pom_object *obj)
 		value = *pom_object_slot(obj, i);
 		if (!value)
 			continue;
-		pom_object_at(v->heap, lower_32_bits(value), &target);
+		pom_object_at(v->heap, pom_link(value), &target);
 		target.side->in += v->sign;
 	}
 	return true;
@@ -207,11 +194,11 @@ static bool check_slots(struct visit *v, struct pom_object *obj)
 		value = *pom_object_slot(obj, i);
 		if (!value)
 			continue;
-		if (!pom_block_find(&v->heap->space[POM_OBJECTS], lower_32_bits(value),
+		if (!pom_block_find(&v->heap->space[POM_OBJECTS], pom_link(value),
 				    &target.block))
 			return complain(v->m, "object %#llx: slot %u names no block: %#llx",
 					pom_object_handle(obj), i, value);
-		pom_object_at(v->heap, lower_32_bits(value), &target);
+		pom_object_at(v->heap, pom_link(value), &target);
 		if (pom_object_handle(&target) != value || target.side->state & POM_DYING)
 			return complain(v->m, "object %#llx: slot %u names a dead object: %#llx",
 					pom_object_handle(obj), i, value);
@@ -251,14 +238,16 @@ static void count_all(struct seq_file *m, struct pom_heap *heap, u32 sign)
 
 	list_for_each_entry(session, &heap->sessions, heap_node) {
 		cursor = 0;
-		while ((hold = pom_holds_next(&session->holds, &cursor)))
+		while ((hold = pom_holds_next(&session->holds, &cursor))) {
 			count_ext(heap, hold->link, sign);
+			cond_resched();
+		}
 	}
 	list_for_each_entry(ticket, &heap->tickets, node)
-		count_ext(heap, lower_32_bits(ticket->handle), sign);
+		count_ext(heap, pom_link(ticket->handle), sign);
 	for (i = 0; i < PYOBJMEM_ROOTS; i++)
 		if (heap->roots[i])
-			count_ext(heap, lower_32_bits(heap->roots[i]), sign);
+			count_ext(heap, pom_link(heap->roots[i]), sign);
 	visit_objects(&v);
 }
 
@@ -274,6 +263,7 @@ static bool verify_holds(struct seq_file *m, struct pom_heap *heap)
 		cursor = 0;
 		while ((hold = pom_holds_next(&session->holds, &cursor))) {
 			n++;
+			cond_resched();
 			if (!pom_block_find(&heap->space[POM_OBJECTS], hold->link, &block))
 				return complain(m, "session of %d holds no block: %#x",
 						session->pid, hold->link);
@@ -307,7 +297,7 @@ static bool check_candidate(struct visit *v, struct pom_object *obj)
 		value = *pom_object_slot(obj, i);
 		if (!value)
 			continue;
-		pom_object_at(v->heap, lower_32_bits(value), &target);
+		pom_object_at(v->heap, pom_link(value), &target);
 		if (pom_gc_generation(&v->heap->gc, target.side->born) < generation)
 			return complain(v->m, "object %#llx: no candidate, names a younger",
 					pom_object_handle(obj));
@@ -331,6 +321,7 @@ static bool verify_list(struct seq_file *m, struct pom_heap *heap, const struct 
 					link, generation);
 		previous = link;
 		++*n;
+		cond_resched();
 	}
 	if (list->tail != previous)
 		return complain(m, "list of candidates %u ends at %#x, not at %#x", generation,

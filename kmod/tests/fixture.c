@@ -60,10 +60,12 @@ int pom_fixture_init(struct kunit *test)
 	f->heap->gc.enabled = false;
 	kref_init(&f->session.kref);
 	mutex_init(&f->session.join_lock);
-	pom_holds_init(&f->session.holds);
-	pom_stash_init(&f->stash);
+	f->session.user = f->heap->user;
+	pom_holds_init(&f->session.holds, f->session.user);
 	test->priv = f;
-	return pom_session_join(&f->session, f->heap, PYOBJMEM_RIGHTS);
+	KUNIT_ASSERT_EQ(test, pom_session_join(&f->session, f->heap, PYOBJMEM_RIGHTS), 0);
+	pom_stash_init(&f->stash, &f->session);
+	return 0;
 }
 
 /* Drop what the session holds, as pom_session_end() does, which wants an mm. */
@@ -74,7 +76,7 @@ static void fixture_drop_holds(struct pom_fixture *f)
 
 	pom_heap_lock(f->heap);
 	while ((link = pom_holds_pop(&f->session.holds, &cursor)) != POM_NIL)
-		pom_object_lose(f->heap, link);
+		pom_ext_put_at(f->heap, link);
 	list_del_init(&f->session.heap_node);
 	f->heap->nr_sessions--;
 	pom_heap_unlock(f->heap);
@@ -121,6 +123,7 @@ u64 pom_fixture_create(struct kunit *test, u32 slots, u32 payload)
 
 	do {
 		pom_heap_lock(f->heap);
+		pom_stash_begin(&f->stash);
 		ret = pom_object_create(&f->session, &cmd, &args, &f->stash);
 		pom_heap_unlock(f->heap);
 	} while (ret == -EAGAIN && !pom_stash_fill(&f->stash));

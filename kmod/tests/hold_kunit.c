@@ -14,8 +14,13 @@ static void hold_insert(struct kunit *test, struct pom_holds *holds, u32 link)
 	struct pom_fixture *f = test->priv;
 	int ret;
 
-	while ((ret = pom_holds_room(holds, link, &f->stash)) == -EAGAIN)
+	for (;;) {
+		pom_stash_begin(&f->stash);
+		ret = pom_holds_room(holds, link, &f->stash);
+		if (ret != -EAGAIN)
+			break;
 		KUNIT_ASSERT_EQ(test, pom_stash_fill(&f->stash), 0);
+	}
 	KUNIT_ASSERT_EQ(test, ret, 0);
 	pom_holds_insert(holds, link);
 }
@@ -56,6 +61,7 @@ static void hold_compare(struct kunit *test, struct pom_holds *holds, const u8 *
 /* Grow to thousands, shrink to nothing, at random; steps as pools have them. */
 static void it_is_what_an_array_is(struct kunit *test)
 {
+	struct pom_fixture *f = test->priv;
 	static const u32 steps[] = { 2, 3, 8, 64, 512, 100003 };
 	struct pom_holds holds;
 	struct rnd_state rnd;
@@ -66,7 +72,7 @@ static void it_is_what_an_array_is(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, there);
 	prandom_seed_state(&rnd, 4711);
 	for (s = 0; s < ARRAY_SIZE(steps); s++) {
-		pom_holds_init(&holds);
+		pom_holds_init(&holds, f->session.user);
 		for (up = 7; up > 0; up -= 2) {
 			for (i = 0; i < 3 * LINKS / 2; i++) {
 				link = prandom_u32_state(&rnd) % LINKS;
@@ -94,11 +100,12 @@ static void it_is_what_an_array_is(struct kunit *test)
 
 static void popping_gives_each_once(struct kunit *test)
 {
+	struct pom_fixture *f = test->priv;
 	struct pom_holds holds;
 	u64 cursor = 0;
 	u32 i, n = 0;
 
-	pom_holds_init(&holds);
+	pom_holds_init(&holds, f->session.user);
 	for (i = 0; i < LINKS; i++)
 		hold_insert(test, &holds, i * 8);
 	KUNIT_EXPECT_LE(test, (1ULL << holds.depth) * sizeof(void *), 16ULL * LINKS);
@@ -111,12 +118,13 @@ static void popping_gives_each_once(struct kunit *test)
 
 static void a_hold_costs_sixteen_bytes(struct kunit *test)
 {
+	struct pom_fixture *f = test->priv;
 	struct pom_hold_page *last = NULL;
 	struct pom_holds holds;
 	u64 bytes;
 	u32 i;
 
-	pom_holds_init(&holds);
+	pom_holds_init(&holds, f->session.user);
 	for (i = 0; i < LINKS; i++)
 		hold_insert(test, &holds, i * 8);
 	bytes = (8ULL << holds.depth);

@@ -33,6 +33,7 @@ static void block_take(struct kunit *test, struct blocks *b, u32 i)
 
 	do {
 		pom_heap_lock(f->heap);
+		pom_stash_begin(&f->stash);
 		ret = pom_block_alloc(b->space, b->size, &f->stash, &b->block[i]);
 		pom_heap_unlock(f->heap);
 	} while (ret == -EAGAIN && !pom_stash_fill(&f->stash));
