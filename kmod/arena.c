@@ -228,7 +228,8 @@ static void places_give(struct pom_space *space, struct pom_arena *arena, unsign
  * @stash: arenas and chunks to use
  *
  * Context: heap->lock.
- * Return: 0, and @pool has its arena and place; -ENOSPC at the heap's limit; -EAGAIN if @stash is short. Unless 0 is returned, nothing has changed.
+ * Return: 0, and @pool has its arena and place; -ENOSPC at the heap's limit;
+ * -EAGAIN if @stash is short. Unless 0 is returned, nothing has changed.
  */
 int pom_arena_place(struct pom_space *space, struct pom_pool *pool, struct pom_stash *stash)
 {

@@ -266,7 +266,8 @@ static int pool_take(struct pom_space *space, u64 size, struct pom_stash *stash,
  * @block: the block
  *
  * Context: heap->lock.
- * Return: 0; -EAGAIN if @stash is short; -ENOSPC. The block is all zeros, but for what was written into a prepared run.
+ * Return: 0; -EAGAIN if @stash is short; -ENOSPC. The block is all zeros, but for
+ * what was written into a prepared run.
  */
 int pom_block_alloc(struct pom_space *space, u64 size, struct pom_stash *stash,
 		    struct pom_block *block)

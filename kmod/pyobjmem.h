@@ -20,8 +20,8 @@
  *	arena    64 places for pools, 256 KB of a space
  *	user     what the sessions and heaps of one user may take together
  *
- * Calls go down this list, never up (a stash only makes what they are made of). Only main, request, batch and call see
- * pointers to user memory.
+ * Calls go down this list, never up; a stash knows how to make what is needed.
+ * Only main, request, batch and call see pointers to user memory.
  *
  * Locks
  *
@@ -444,7 +444,12 @@ u32 pom_holds_pop(struct pom_holds *holds, u64 *cursor);
  * @hold_dir: unused directory for it
  * @hold_dir_order: log2 of the entries of @hold_dir
  * @filled: there may be something in it
- * @lacks: what the last attempt lacked
+ * @lacks: reset before each attempt, set by what returns -EAGAIN
+ * @lacks.pool: size of the blocks for which a pool is missing, per space
+ * @lacks.arenas: number of arenas
+ * @lacks.chunks: number of chunks
+ * @lacks.hold_dir: log2 of the entries of a directory plus 1, or 0
+ * @lacks.hold_pages: two pages
  */
 struct pom_stash {
 	struct pom_user *payer;
@@ -456,14 +461,6 @@ struct pom_stash {
 	struct pom_hold_page **hold_dir;
 	u32 hold_dir_order;
 	bool filled;
-	/**
-	 * struct lacks - reset before each attempt, set by what returns -EAGAIN
-	 * @pool: size of the blocks for which a pool is missing, per space
-	 * @arenas: number of arenas
-	 * @chunks: number of chunks
-	 * @hold_dir: log2 of the entries of a directory plus 1, or 0
-	 * @hold_pages: two pages
-	 */
 	struct {
 		u64 pool[POM_SPACES];
 		u32 arenas;

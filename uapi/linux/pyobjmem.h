@@ -173,7 +173,8 @@ struct pyobjmem_head {
  * @out_heap_bytes: bytes that a new heap may have at the most
  * @out_heap_objects: objects that a new heap may have at the most
  * @out_session_holds: objects that a session may hold at the most
- * @out_user_bytes: bytes that the heaps of one user may have together
+ * @out_user_bytes: bytes that one user may take: the blocks of the heaps he
+ *	created, what is kept about them, and the tables of his sessions' holds
  *
  * What this kernel is able to do. Needs no heap.
  */

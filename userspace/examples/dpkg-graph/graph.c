@@ -43,15 +43,15 @@ struct name {
  */
 struct names {
 	struct name *names;
-	uint64_t mask;
-	uint64_t used;
+	size_t mask;
+	size_t used;
 	uint32_t *next;
 	const struct list *list;
 };
 
 static struct name *name_place(const struct names *names, struct text text)
 {
-	uint64_t i = text_hash(text);
+	size_t i = (size_t)text_hash(text);
 
 	for (;; i++) {
 		struct name *name = &names->names[i & names->mask];
@@ -64,7 +64,7 @@ static struct name *name_place(const struct names *names, struct text text)
 static void names_grow(struct names *names)
 {
 	struct names new = { .mask = names->mask * 2 + 1 };
-	uint64_t i;
+	size_t i;
 
 	new.names = allocate(new.mask + 1, sizeof(*new.names));
 	for (i = 0; names->names && i <= names->mask; i++)

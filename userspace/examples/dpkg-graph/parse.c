@@ -322,14 +322,14 @@ static const char *parse_stanza(const char *at, const char *end, struct package 
  */
 struct seen {
 	uint32_t *places;
-	uint64_t mask;
+	size_t mask;
 };
 
 /* The place of a package, or the empty one where it belongs. */
 static uint32_t *seen_place(const struct seen *seen, const struct list *list,
 			    const struct package *package)
 {
-	uint64_t i = text_hash(package->name) + 31 * text_hash(package->architecture);
+	size_t i = (size_t)(text_hash(package->name) + 31 * text_hash(package->architecture));
 	const struct package *other;
 
 	for (;; i++) {

@@ -41,14 +41,14 @@ struct walk {
 	uint32_t *slots;
 	uint32_t *sizes;
 	uint32_t *places;
-	uint64_t mask;
+	size_t mask;
 };
 
 /* --- Packages by handle --------------------------------------------------- */
 
 static uint32_t *handle_place(const struct walk *walk, uint64_t handle)
 {
-	uint64_t i = handle * 0x9e3779b97f4a7c15u >> 32;
+	size_t i = (size_t)(handle * 0x9e3779b97f4a7c15u >> 32);
 
 	for (;; i++) {
 		uint32_t *place = &walk->places[i & walk->mask];
@@ -63,7 +63,7 @@ static void index_handles(struct walk *walk)
 	uint32_t i;
 
 	walk->mask = 1;
-	while (walk->mask < 2 * (uint64_t)walk->heap.count)
+	while (walk->mask < 2 * (size_t)walk->heap.count)
 		walk->mask = walk->mask * 2 + 1;
 	walk->places = allocate(walk->mask + 1, sizeof(*walk->places));
 	for (i = 0; i < walk->heap.count; i++)
@@ -120,7 +120,7 @@ static void read_packages(struct walk *walk)
 				read_long(walk, first + i, extents[i].payload);
 			else
 				take_payload(walk, first + i, buffer + i * READ_BYTES,
-					     extents[i].length);
+					     (size_t)extents[i].length);
 		}
 	}
 	free(extents);
@@ -240,10 +240,10 @@ static void make_scratch(struct walk *walk, struct report *report)
 	struct pyobjmem_object object = { .slots = 1, .payload_size = 16, .type = TYPE_SCRATCH };
 	struct pyobjmem_stats stats;
 	uint64_t *handles;
-	uint64_t i, n = 0;
+	size_t i, n = 0;
 
 	if (report->holds < HOLDS_MIN)
-		n = HOLDS_MIN - report->holds;
+		n = (size_t)(HOLDS_MIN - report->holds);
 	handles = allocate(n, sizeof(*handles));
 	for (i = 0; i < n; i++) {
 		object.edges = &walk->heap.handles[i % walk->heap.count];
