@@ -325,8 +325,8 @@ static void stash_take_runs(struct pom_stash *stash, struct pom_args *args)
  * @session: the session
  * @op: the operation
  * @cmd: its structure, checked; out_* are filled in
- * @args: what it points to
- * @stash: memory to use
+ * @args: what it points to; NULL for a plain operation
+ * @stash: memory to use; NULL for a plain operation
  *
  * Context: heap->lock.
  * Return: 0; -EAGAIN if @stash is short; an error with nothing changed.

@@ -67,6 +67,7 @@ struct pom_request {
  * @batch: can be part of a BATCH
  * @carries: points to a payload, to edges or to a buffer
  * @silent: has no reply
+ * @plain: needs no memory
  * @heapless: the session need not have joined a heap
  */
 struct pom_op {
@@ -78,6 +79,7 @@ struct pom_op {
 	bool batch;
 	bool carries;
 	bool silent;
+	bool plain;
 	bool heapless;
 };
 

@@ -57,6 +57,10 @@ void pom_heap_unlock(struct pom_heap *heap)
 	struct pom_pool *pool, *next;
 	LIST_HEAD(pools);
 
+	if (list_empty(&heap->reap)) {
+		mutex_unlock(&heap->lock);
+		return;
+	}
 	list_splice_init(&heap->reap, &pools);
 	mutex_unlock(&heap->lock);
 	list_for_each_entry_safe(pool, next, &pools, node)

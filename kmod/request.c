@@ -24,26 +24,51 @@ static u64 call_gained(u32 op, const union pyobjmem_command *cmd)
 	}
 }
 
-static int request_create(struct pom_session *session, struct pom_request *rq,
-			  struct pom_args *args, struct pom_stash *stash)
+/* An operation that may need memory. */
+static noinline int request_with_memory(struct pom_session *session, struct pom_request *rq)
 {
 	union pyobjmem_command *cmd = &rq->cmd.object;
+	struct pom_args args = {};
 	void *buffer = rq->small;
+	struct pom_stash stash;
 	int ret;
 
-	pom_call_measure(rq->op, cmd, args);
-	if (args->staged > sizeof(rq->small))
-		buffer = kvmalloc(args->staged, POM_GFP);
+	pom_call_measure(rq->op, cmd, &args);
+	if (args.staged > sizeof(rq->small))
+		buffer = kvmalloc(args.staged, POM_GFP);
 	if (!buffer)
 		return -ENOMEM;
-	ret = pom_call_stage(rq->op, cmd, args, buffer);
+	pom_stash_init(&stash, session);
+	ret = pom_call_stage(rq->op, cmd, &args, buffer);
+	if (!ret && rq->op == PYOBJMEM_OP_CREATE)
+		ret = pom_call_large(session, &cmd->create, &args);
 	if (!ret)
-		ret = pom_call_large(session, &cmd->create, args);
-	if (!ret)
-		ret = pom_call_run(session, rq->op, cmd, args, stash);
+		ret = pom_call_run(session, rq->op, cmd, &args, &stash);
 	if (buffer != rq->small)
 		kvfree(buffer);
-	pom_args_discard(args);
+	pom_args_discard(&args);
+	pom_stash_drain(&stash);
+	return ret;
+}
+
+/* One that does not. */
+static int request_plain(struct pom_session *session, struct pom_request *rq)
+{
+	struct pom_heap *heap;
+	bool died;
+	u32 dying;
+	int ret;
+
+	ret = pom_session_lock(session);
+	if (ret)
+		return ret;
+	heap = session->heap;
+	dying = heap->dying;
+	ret = pom_call_locked(session, rq->op, &rq->cmd.object, NULL, NULL);
+	died = heap->dying != dying;
+	pom_heap_unlock(heap);
+	if (died)
+		pom_heap_settle(heap);
 	return ret;
 }
 
@@ -53,39 +78,29 @@ static int request_create(struct pom_session *session, struct pom_request *rq,
  * @rq: the request: CREATE, GET, PUT, SET_REF, GET_REF, SET_ROOT or GET_ROOT
  *
  * Context: may sleep and fault.
- * Return: 0 or an error.
+ * Return: 0, or one of the errors that the header of the interface lists.
  */
 int pom_request_object(struct pom_session *session, struct pom_request *rq)
 {
-	union pyobjmem_command *cmd = &rq->cmd.object;
-	struct pom_args args = {};
-	struct pom_stash stash;
+	const struct pom_op *op = &pom_ops[rq->op];
 	int ret;
 
-	ret = pom_call_check(rq->op, cmd);
+	ret = pom_call_check(rq->op, &rq->cmd.object);
 	if (ret)
 		return ret;
-	/*
-	 * SET_REF and SET_ROOT cannot be undone: see now whether their reply can
-	 * be written.
-	 */
-	if (rq->op == PYOBJMEM_OP_SET_REF || rq->op == PYOBJMEM_OP_SET_ROOT) {
-		ret = pom_reply(rq);
-		if (ret)
-			return ret;
+	if (op->plain) {
+		/* SET_REF and SET_ROOT cannot be undone: can their reply be written? */
+		ret = op->silent ? 0 : pom_reply(rq);
+		if (!ret)
+			ret = request_plain(session, rq);
+	} else {
+		ret = request_with_memory(session, rq);
 	}
-
-	pom_stash_init(&stash, session);
-	if (rq->op == PYOBJMEM_OP_CREATE)
-		ret = request_create(session, rq, &args, &stash);
-	else
-		ret = pom_call_run(session, rq->op, cmd, &args, &stash);
-	pom_stash_drain(&stash);
-	if ((ret && ret != -ECANCELED) || pom_ops[rq->op].silent)
+	if ((ret && ret != -ECANCELED) || op->silent)
 		return ret;
 
 	if (pom_reply(rq)) {
-		pom_call_undo(session, call_gained(rq->op, cmd));
+		pom_call_undo(session, call_gained(rq->op, &rq->cmd.object));
 		return -EFAULT;
 	}
 	return ret;
