@@ -17,6 +17,9 @@ MODULE   = $(TREE)/kmod/pyobjmem.ko
 KBUILD   = $(MAKE) --no-print-directory -C $(KDIR) M=$(TREE) W=1 KCFLAGS=-Werror \
 	   CONFIG_DEBUG_INFO_BTF_MODULES= $(if $(DEBUG),CONFIG_PYOBJMEM_DEBUG=y)
 
+USERSPACE = $(MAKE) $(if $(V),,-s) --no-print-directory -C userspace \
+	    BUILD=$(BUILD)/userspace CFLAGS='-O2 -g -Werror'
+
 # One thing after the other here, and as many at once as there are processors
 # in the makes below.
 .NOTPARALLEL:
@@ -33,7 +36,7 @@ module:			## build the module (DEBUG=1: with its checks)
 	+@$(KBUILD) modules
 
 userspace:		## build the library, the tools and the examples
-	+@$(MAKE) $(if $(V),,-s) --no-print-directory -C userspace BUILD=$(BUILD)/userspace all
+	+@$(USERSPACE) all
 
 selftests: userspace	## build the tests
 	+@$(MAKE) --no-print-directory -C selftests OUTPUT=$(BUILD)/selftests \
@@ -60,10 +63,11 @@ install:		## install the module for the running kernel, and the rest
 install-files:
 	+@$(KBUILD) INSTALL_MOD_PATH=$(DESTDIR) modules_install
 	install -D -m 644 kmod/60-pyobjmem.rules $(DESTDIR)/usr/lib/udev/rules.d/60-pyobjmem.rules
-	+@$(MAKE) $(if $(V),,-s) --no-print-directory -C userspace BUILD=$(BUILD)/userspace DESTDIR=$(DESTDIR) install
+	+@$(USERSPACE) DESTDIR=$(DESTDIR) install
 ifeq ($(DESTDIR),)
 	getent group pyobjmem >/dev/null || groupadd --system pyobjmem
 	depmod -a $(RELEASE)
+	ldconfig
 endif
 
 load:			## load the module into the running kernel

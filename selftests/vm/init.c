@@ -224,17 +224,43 @@ static void load_module(void)
 	close(fd);
 }
 
+static void ask_kernel(char key)
+{
+	int fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, &key, 1) != 1)
+		printf("init: /proc/sysrq-trigger: %s\n", strerror(errno));
+	close(fd);
+}
+
+/* Who cannot be killed hangs in the kernel: let it say where. */
+static void end_everything(void)
+{
+	int tries;
+	pid_t done;
+
+	for (tries = 0; tries < 200; tries++) {
+		kill(-1, SIGKILL);
+		do {
+			done = waitpid(-1, NULL, WNOHANG);
+		} while (done > 0);
+		if (done < 0 && errno == ECHILD)
+			return;
+		usleep(100000);
+	}
+	ask_kernel('l');
+	ask_kernel('w');
+	fail("a process cannot be killed: it hangs in the kernel");
+}
+
 /*
- * Nothing of the command is left when the module has to go: what it could not
- * end may still be dropping its holds, for which it has a second.
+ * The module must go when nobody uses it. Those who have just died may still
+ * be dropping what they held, for which they have a second.
  */
 static void unload_module(void)
 {
 	int tries;
 
-	kill(-1, SIGKILL);
-	while (wait(NULL) > 0 || errno == EINTR)
-		;
 	for (tries = 0; tries < 50; tries++) {
 		if (!syscall(SYS_delete_module, MODULE, O_NONBLOCK)) {
 			printf("init: module unloaded\n");
@@ -322,6 +348,7 @@ int main(void)
 
 	command = read_command();
 	status = run(command);
+	end_everything();
 	if (status)
 		fail("%s: exit status %d", command[0], status);
 	unload_module();
