@@ -354,20 +354,17 @@ int pom_space_init(struct pom_space *space, struct pom_heap *heap, enum pom_spac
 }
 
 /**
- * pom_space_destroy - free all that is left of a space
- * @space: the space; nobody uses it any more
+ * pom_space_destroy - free the arenas of a space
+ * @space: the space; nobody uses it any more, and its pools are gone
  *
  * Context: may sleep.
  */
 void pom_space_destroy(struct pom_space *space)
 {
 	struct pom_arena *arena;
-	unsigned int i;
-	u32 number = 0;
+	u32 number = 0, i;
 
 	while ((arena = pom_arena_next(space, &number))) {
-		for (i = 0; i < POM_ARENA_POOLS; i++)
-			pom_pool_discard(arena->pool[i]);
 		kfree(arena);
 		cond_resched();
 	}

@@ -2,8 +2,8 @@
 /*
  * Candidates: objects that lost a reference and are still referred to by slots.
  * Owns their four lists (one a generation, one of the permanent one) and the
- * work list of the running collection, the dates of birth, and when it is time
- * to collect. Called by object.c, ops.c and collect.c, under heap->lock.
+ * work list of the running collection, the mark stack, the dates of birth, and
+ * when it is time to collect. Called by object.c, ops.c and collect.c, under heap->lock.
  *
  * The lists run through the side headers: link is the next candidate, shadow the
  * previous one. An object is listed if it has CAND and is not traced. They are
@@ -224,4 +224,32 @@ void pom_gc_freed(struct pom_heap *heap, struct pom_object *obj)
 	gc->live[pom_gc_generation(gc, obj->side->born)]--;
 	if (gc->count[0])
 		gc->count[0]--;
+}
+
+/**
+ * pom_mark_push - an object survives: paint it gray
+ * @gc: the collector
+ * @side: its side header
+ * @link: its place
+ */
+void pom_mark_push(struct pom_gc *gc, struct pom_side *side, u32 link)
+{
+	pom_paint(side, POM_GRAY);
+	side->shadow = gc->stack;
+	gc->stack = link;
+}
+
+/**
+ * pom_gc_touch - the first session, root or ticket refers to an object
+ * @heap: the heap
+ * @obj: the object
+ *
+ * Whatever gains a hold while the collector looks is not garbage.
+ */
+void pom_gc_touch(struct pom_heap *heap, struct pom_object *obj)
+{
+	struct pom_gc *gc = &heap->gc;
+
+	if (gc->phase != POM_IDLE && gc->phase != POM_FREE && pom_colour(obj->side) == POM_WHITE)
+		pom_mark_push(gc, obj->side, obj->block.link);
 }

@@ -47,40 +47,6 @@
 
 #include "pyobjmem.h"
 
-static u32 colour(const struct pom_side *side)
-{
-	return side->state & POM_COLOUR;
-}
-
-static void paint(struct pom_side *side, u32 new)
-{
-	side->state = (side->state & ~POM_COLOUR) | new;
-}
-
-static void mark_push(struct pom_gc *gc, struct pom_side *side, u32 link)
-{
-	paint(side, POM_GRAY);
-	side->shadow = gc->stack;
-	gc->stack = link;
-}
-
-/**
- * pom_gc_touch - the first session, root or ticket refers to an object
- * @heap: the heap
- * @obj: the object
- *
- * Whatever gains a hold while the collector looks is not garbage.
- */
-void pom_gc_touch(struct pom_heap *heap, struct pom_object *obj)
-{
-	struct pom_gc *gc = &heap->gc;
-
-	if (gc->phase != POM_IDLE && gc->phase != POM_FREE && colour(obj->side) == POM_WHITE)
-		mark_push(gc, obj->side, obj->block.link);
-}
-
-/* --- A collection -------------------------------------------------------- */
-
 static bool born_in_range(const struct pom_gc *gc, const struct pom_side *side)
 {
 	return side->born >= gc->lo && side->born < gc->hi;
@@ -107,16 +73,16 @@ static void stamp(struct pom_heap *heap, struct pom_side *side, u32 link)
 	gc->run.visited++;
 
 	if (side->ext) {
-		mark_push(gc, side, link);
+		pom_mark_push(gc, side, link);
 	} else {
 		side->shadow = side->in;
-		paint(side, POM_WHITE);
+		pom_paint(side, POM_WHITE);
 	}
 }
 
 static bool object_white(const struct pom_object *obj)
 {
-	return colour(obj->side) == POM_WHITE && !(obj->side->state & POM_DEAD);
+	return pom_colour(obj->side) == POM_WHITE && !(obj->side->state & POM_DEAD);
 }
 
 static void cursor_advance(struct pom_gc *gc, const struct pom_object *obj)
@@ -137,9 +103,9 @@ static void trace_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot)
 	side = pom_side_at(heap, link);
 	if (side->state & POM_DEAD)
 		return;
-	if (!colour(side) && born_in_range(&heap->gc, side))
+	if (!pom_colour(side) && born_in_range(&heap->gc, side))
 		stamp(heap, side, link);
-	if (colour(side) == POM_WHITE)
+	if (pom_colour(side) == POM_WHITE)
 		side->shadow--;
 }
 
@@ -183,7 +149,7 @@ static void mark_slice(struct pom_heap *heap, int *budget)
 		pom_object_at(heap, gc->mark, &obj);
 		gc->stack = obj.side->shadow;
 		obj.side->shadow = 0;
-		paint(obj.side, POM_BLACK);
+		pom_paint(obj.side, POM_BLACK);
 	} else {
 		pom_object_at(heap, gc->mark, &obj);
 	}
@@ -194,8 +160,8 @@ static void mark_slice(struct pom_heap *heap, int *budget)
 		if (!value)
 			continue;
 		side = pom_side_at(heap, pom_link(value));
-		if (colour(side) == POM_WHITE)
-			mark_push(gc, side, pom_link(value));
+		if (pom_colour(side) == POM_WHITE)
+			pom_mark_push(gc, side, pom_link(value));
 		/* L: it names something younger than itself now. */
 		if (side->born >= gc->hi)
 			obj.side->state |= POM_CAND;
@@ -223,7 +189,7 @@ static void rescue_slice(struct pom_heap *heap, int *budget)
 		}
 		pom_object_at(heap, gc->cursor, &obj);
 		if (object_white(&obj) && obj.side->shadow)
-			mark_push(gc, obj.side, gc->cursor);
+			pom_mark_push(gc, obj.side, gc->cursor);
 		cursor_advance(gc, &obj);
 	}
 }
@@ -254,7 +220,7 @@ static void free_release(struct pom_heap *heap, struct pom_object *obj, int *bud
 	struct pom_side *side = obj->side;
 
 	cursor_advance(&heap->gc, obj);
-	paint(side, 0);
+	pom_paint(side, 0);
 	side->shadow = 0;
 	side->link = POM_NIL;
 	if (side->state & POM_LIMBO)

@@ -9,7 +9,6 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/nospec.h>
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "pyobjmem.h"
@@ -23,74 +22,7 @@ struct heap_file {
 	u32 rights;
 };
 
-/* --- Lock ---------------------------------------------------------------- */
-
-/**
- * pom_heap_lock - lock a heap
- * @heap: the heap
- */
-void pom_heap_lock(struct pom_heap *heap)
-{
-	mutex_lock(&heap->lock);
-}
-
-/**
- * pom_heap_lock_killable - lock a heap for an operation
- * @heap: the heap
- *
- * Return: 0, or -EINTR if the caller was killed.
- */
-int pom_heap_lock_killable(struct pom_heap *heap)
-{
-	/* A free lock is taken even by the dead: long operations must end. */
-	if (fatal_signal_pending(current))
-		return -EINTR;
-	return mutex_lock_killable(&heap->lock) ? -EINTR : 0;
-}
-
-/**
- * pom_heap_unlock - unlock a heap, free the pools that were given back
- * @heap: the heap
- */
-void pom_heap_unlock(struct pom_heap *heap)
-{
-	struct pom_pool *pool, *next;
-	LIST_HEAD(pools);
-
-	if (list_empty(&heap->reap)) {
-		mutex_unlock(&heap->lock);
-		return;
-	}
-	list_splice_init(&heap->reap, &pools);
-	mutex_unlock(&heap->lock);
-	list_for_each_entry_safe(pool, next, &pools, node)
-		pom_pool_discard(pool);
-}
-
-/**
- * pom_heap_settle - free all that has died
- * @heap: the heap
- *
- * Context: may sleep; heap->lock must not be held. If the caller is killed, a
- * worker goes on.
- */
-void pom_heap_settle(struct pom_heap *heap)
-{
-	bool more = pom_heap_unsettled(heap);
-	int budget;
-
-	while (more) {
-		if (fatal_signal_pending(current)) {
-			queue_work(heap->wq, &heap->settle);
-			return;
-		}
-		budget = POM_SLICE;
-		pom_heap_lock(heap);
-		more = pom_cascade_slice(heap, &budget);
-		pom_heap_unlock(heap);
-		cond_resched();
-	}
-}
+/* --- Works ---------------------------------------------------------------- */
 
 static void heap_settle_work(struct work_struct *work)
 {
@@ -156,6 +88,12 @@ void pom_heap_put(struct pom_heap *heap)
 	kref_put(&heap->kref, heap_free);
 }
 
+static void heap_destroy_space(struct pom_space *space)
+{
+	pom_pool_discard_all(space);
+	pom_space_destroy(space);
+}
+
 /* Nobody uses the heap: objects need not be freed one by one. */
 static void heap_destroy_work(struct work_struct *work)
 {
@@ -164,8 +102,8 @@ static void heap_destroy_work(struct work_struct *work)
 	pom_debugfs_remove(heap);
 	cancel_delayed_work_sync(&heap->trim);
 	destroy_workqueue(heap->wq);
-	pom_space_destroy(&heap->space[POM_OBJECTS]);
-	pom_space_destroy(&heap->space[POM_DATA]);
+	heap_destroy_space(&heap->space[POM_OBJECTS]);
+	heap_destroy_space(&heap->space[POM_DATA]);
 	atomic_long_dec(&heap->user->heaps);
 	pom_heap_put(heap);
 }
@@ -436,57 +374,4 @@ int pom_heap_configure(struct pom_session *session, struct pyobjmem_heap_configu
 	for (i = 0; cmd->flags & PYOBJMEM_CONFIGURE_THRESHOLDS && i < PYOBJMEM_GENERATIONS; i++)
 		heap->gc.threshold[i] = cmd->thresholds[i];
 	return 0;
-}
-
-static void heap_stats_gc(struct pom_heap *heap, struct pyobjmem_stats *stats)
-{
-	const struct pom_gc *gc = &heap->gc;
-	u32 i;
-
-	for (i = 0; i < PYOBJMEM_GENERATIONS; i++) {
-		stats->out_gc[i].collections = gc->stats[i].collections;
-		stats->out_gc[i].collected = gc->stats[i].collected;
-		stats->out_gc[i].containers = gc->live[i];
-		stats->out_gc[i].count = gc->count[i];
-		stats->out_gc[i].threshold = gc->threshold[i];
-	}
-	stats->out_candidates = gc->candidates;
-	stats->out_permanent = gc->live[POM_PERMANENT];
-	stats->out_slices = gc->slices;
-	stats->out_longest_ns = gc->longest_ns;
-	stats->out_collect_ns = gc->total_ns;
-}
-
-/**
- * pom_heap_stats - counters of a heap
- * @heap: the heap
- * @stats: out_* but those of the session are filled in
- *
- * Context: heap->lock.
- */
-void pom_heap_stats(struct pom_heap *heap, struct pyobjmem_stats *stats)
-{
-	const struct pom_space *space;
-
-	lockdep_assert_held(&heap->lock);
-	for (space = heap->space; space < heap->space + POM_SPACES; space++) {
-		stats->out_arenas += space->arenas;
-		stats->out_used_bytes += space->used;
-		stats->out_slack_bytes += space->slack;
-	}
-	stats->out_arena_bytes = stats->out_arenas * POM_ARENA_BYTES;
-	stats->out_page_bytes = heap->pages * PAGE_SIZE;
-	stats->out_free_bytes = stats->out_page_bytes - stats->out_used_bytes -
-				stats->out_slack_bytes;
-	stats->out_unused_bytes = stats->out_arena_bytes - stats->out_page_bytes;
-	stats->out_heap = heap->id;
-	stats->out_objects = heap->objects;
-	stats->out_created = heap->created;
-	stats->out_freed_counted = heap->freed_counted;
-	stats->out_freed_collected = heap->freed_collected;
-	stats->out_bytes_limit = heap->pages_limit * PAGE_SIZE;
-	stats->out_objects_limit = heap->objects_limit;
-	stats->out_sessions = heap->nr_sessions;
-	stats->out_tickets = heap->nr_tickets;
-	heap_stats_gc(heap, stats);
 }

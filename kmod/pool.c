@@ -151,6 +151,24 @@ void pom_pool_discard(struct pom_pool *pool)
 	kfree(pool);
 }
 
+/**
+ * pom_pool_discard_all - free all pools of a space
+ * @space: the space; nobody uses it any more
+ *
+ * Context: may sleep.
+ */
+void pom_pool_discard_all(struct pom_space *space)
+{
+	struct pom_arena *arena;
+	u32 number = 0, i;
+
+	while ((arena = pom_arena_next(space, &number))) {
+		for (i = 0; i < POM_ARENA_POOLS; i++)
+			pom_pool_discard(arena->pool[i]);
+		cond_resched();
+	}
+}
+
 /* The list on which a pool belongs, POM_BUCKETS if no block can be taken. */
 static unsigned int bucket_of(const struct pom_pool *pool)
 {

@@ -11,6 +11,7 @@
  *	hold     what a session holds: object -> number of takes
  *	heap     one audience: two spaces, roots, one lock, one collector
  *	ticket   a file that keeps one object alive while it travels
+ *	lock     the lock of a heap, and what waits until it is dropped
  *	ops      the operations on objects
  *	object   a block with head and slots; its counts; the cascade of frees
  *	collect  the cycle collector, beside object
@@ -297,6 +298,7 @@ struct pom_block {
 
 struct pom_pool *pom_pool_prepare(struct pom_user *user, enum pom_space_kind kind, u64 size);
 void pom_pool_discard(struct pom_pool *pool);
+void pom_pool_discard_all(struct pom_space *space);
 int pom_block_alloc(struct pom_space *space, u64 size, struct pom_stash *stash,
 		    struct pom_block *block);
 void pom_block_free(struct pom_space *space, struct pom_pool *pool, u32 index);
@@ -307,74 +309,6 @@ void pom_block_copy(const struct pom_block *block, u64 offset, void *buffer, siz
 		    bool write);
 u32 pom_pool_next_generation(struct pom_space *space, struct pom_pool *pool);
 void pom_pool_trim(struct pom_space *space);
-
-static inline u32 pom_pool_generation(const struct pom_pool *pool)
-{
-	return pool->arena->generation[pool->place];
-}
-
-/* Bytes at the end of the page, or of the last page of a run. */
-static inline u64 pom_pool_slack(const struct pom_pool *pool)
-{
-	return (u64)pool->pages * POM_POOL_BYTES - pool->blocks * pool->size;
-}
-
-/* The place of a block in its space. */
-static inline u32 pom_pool_link(const struct pom_pool *pool, u32 index)
-{
-	return (pool->arena->index * POM_ARENA_POOLS + pool->place) * POM_POOL_LINKS +
-	       index * (u32)(pool->size >> POM_LINK_SHIFT);
-}
-
-static inline bool pom_pool_is_run(const struct pom_pool *pool)
-{
-	return pool->size > POM_CLASS_MAX;
-}
-
-/* The block of a pool in which a word lies: a division without dividing. */
-static inline u32 pom_block_index(const struct pom_pool *pool, u32 word)
-{
-	/* Exact for all of the 512 words of a page: the error stays below 1 / words. */
-	return (word * pool->magic) >> 16;
-}
-
-/**
- * pom_block_at - the block at a link that is known to be good
- * @space: where
- * @link: where a block in use begins
- * @block: the block
- *
- * Context: heap->lock.
- */
-static inline void pom_block_at(const struct pom_space *space, u32 link,
-				struct pom_block *block)
-{
-	u32 number = link / (POM_POOL_LINKS * POM_ARENA_POOLS);
-	const struct pom_arena *arena;
-
-	arena = space->chunk[number / POM_CHUNK_ARENAS]->arena[number % POM_CHUNK_ARENAS];
-	block->pool = arena->pool[link / POM_POOL_LINKS % POM_ARENA_POOLS];
-	block->index = pom_block_index(block->pool, link % POM_POOL_LINKS);
-	block->link = link;
-}
-
-/**
- * pom_block_byte - address of a byte of a block
- * @block: the block
- * @offset: byte of the block
- *
- * Context: heap->lock.
- * Return: the address; behind it follow the bytes up to the end of the page of
- * a run, or of the block.
- */
-static inline void *pom_block_byte(const struct pom_block *block, u64 offset)
-{
-	const struct pom_pool *pool = block->pool;
-
-	if (offset < POM_POOL_BYTES)
-		return pool->base + block->index * pool->size + offset;
-	return pool->run[offset >> POM_POOL_SHIFT] + offset_in_page(offset);
-}
 
 /* --- hold.c ------------------------------------------------------------- */
 
@@ -474,11 +408,6 @@ void pom_stash_init(struct pom_stash *stash, struct pom_session *session);
 int pom_stash_fill(struct pom_stash *stash);
 void pom_stash_drain(struct pom_stash *stash);
 
-static inline void pom_stash_begin(struct pom_stash *stash)
-{
-	memset(&stash->lacks, 0, sizeof(stash->lacks));
-}
-
 /* --- object.c ----------------------------------------------------------- */
 
 /**
@@ -495,12 +424,6 @@ struct pom_object {
 
 #define POM_HEAD_BYTES	sizeof(struct pyobjmem_head)
 #define POM_SLOT_BYTES	sizeof(u64)
-
-/* The place in a handle. */
-static inline u32 pom_link(u64 handle)
-{
-	return lower_32_bits(handle);
-}
 
 int pom_object_find(struct pom_heap *heap, u64 handle, struct pom_object *obj);
 int pom_object_held(struct pom_session *session, u64 handle, struct pom_object *obj);
@@ -673,6 +596,7 @@ u32 pom_gc_generation(const struct pom_gc *gc, u32 born);
 void pom_gc_born(struct pom_heap *heap, struct pom_object *obj);
 void pom_gc_freed(struct pom_heap *heap, struct pom_object *obj);
 void pom_gc_touch(struct pom_heap *heap, struct pom_object *obj);
+void pom_mark_push(struct pom_gc *gc, struct pom_side *side, u32 link);
 int pom_collect(struct pom_heap *heap, u32 generation, struct pom_gc_run *run);
 int pom_freeze(struct pom_heap *heap, bool freeze);
 void pom_collect_work(struct work_struct *work);
@@ -755,96 +679,19 @@ void pom_heap_get(struct pom_heap *heap);
 void pom_heap_put(struct pom_heap *heap);
 bool pom_heap_use(struct pom_heap *heap);
 void pom_heap_unuse(struct pom_heap *heap);
-void pom_heap_lock(struct pom_heap *heap);
-int pom_heap_lock_killable(struct pom_heap *heap);
-void pom_heap_unlock(struct pom_heap *heap);
-void pom_heap_settle(struct pom_heap *heap);
 void pom_heap_relieve(struct pom_heap *heap);
 int pom_heap_configure(struct pom_session *session, struct pyobjmem_heap_configure *cmd);
 int pom_heap_set_root(struct pom_session *session, struct pyobjmem_set_root *cmd);
 int pom_heap_get_root(struct pom_session *session, struct pyobjmem_get_root *cmd,
 		      struct pom_stash *stash);
+
+/* --- lock.c, stats.c ---------------------------------------------------- */
+
+void pom_heap_lock(struct pom_heap *heap);
+int pom_heap_lock_killable(struct pom_heap *heap);
+void pom_heap_unlock(struct pom_heap *heap);
+void pom_heap_settle(struct pom_heap *heap);
 void pom_heap_stats(struct pom_heap *heap, struct pyobjmem_stats *stats);
-
-/**
- * pom_heap_unsettled - whether objects are waiting to be freed
- * @heap: the heap
- *
- * Context: heap->lock, or none for a guess.
- * Return: whether there are any.
- */
-static inline bool pom_heap_unsettled(const struct pom_heap *heap)
-{
-	return READ_ONCE(heap->dying) != POM_NIL || READ_ONCE(heap->dropping) != POM_NIL;
-}
-
-/* --- Objects found by links --------------------------------------------- */
-
-/**
- * pom_object_from_block - complete an object
- * @obj: its block is set
- */
-static inline void pom_object_from_block(struct pom_object *obj)
-{
-	obj->side = &obj->block.pool->side[obj->block.index];
-	obj->head = pom_block_byte(&obj->block, 0);
-}
-
-/**
- * pom_object_at - the object at a link that is known to be good
- * @heap: the heap
- * @link: the kernel's own: from a slot, a root, a list or a table of holds
- * @obj: the object
- *
- * Context: heap->lock.
- */
-static inline void pom_object_at(struct pom_heap *heap, u32 link, struct pom_object *obj)
-{
-	lockdep_assert_held(&heap->lock);
-	pom_block_at(&heap->space[POM_OBJECTS], link, &obj->block);
-	pom_object_from_block(obj);
-}
-
-/**
- * pom_side_at - the side header of the object at a link known to be good
- * @heap: the heap
- * @link: the kernel's own
- *
- * Context: heap->lock.
- * Return: the side header.
- */
-static inline struct pom_side *pom_side_at(struct pom_heap *heap, u32 link)
-{
-	struct pom_block block;
-
-	pom_block_at(&heap->space[POM_OBJECTS], link, &block);
-	return &block.pool->side[block.index];
-}
-
-/**
- * pom_object_handle - the handle of an object
- * @obj: the object
- *
- * Return: the handle.
- */
-static inline u64 pom_object_handle(const struct pom_object *obj)
-{
-	return (u64)obj->head->generation << 32 | obj->block.link;
-}
-
-/**
- * pom_object_slot - where a slot lies
- * @obj: the object
- * @slot: index, less than the number of slots
- *
- * Slots are aligned words, and clients read them while we write: WRITE_ONCE().
- *
- * Return: the address.
- */
-static inline u64 *pom_object_slot(const struct pom_object *obj, u32 slot)
-{
-	return pom_block_byte(&obj->block, POM_HEAD_BYTES + (u64)slot * POM_SLOT_BYTES);
-}
 
 /* --- ticket.c ----------------------------------------------------------- */
 
@@ -941,5 +788,7 @@ extern unsigned long pom_user_sessions;
 extern unsigned long pom_user_heaps;
 extern unsigned int pom_first_generation;
 extern unsigned int pom_first_epoch;
+
+#include "inline.h"
 
 #endif /* _POM_PYOBJMEM_H */
