@@ -23,6 +23,7 @@
 #include <linux/nospec.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 
 #include "pyobjmem.h"
 
@@ -276,6 +277,16 @@ static int pool_take(struct pom_space *space, u64 size, struct pom_stash *stash,
 	return 0;
 }
 
+/* In debug builds: nobody wrote to a free block, and the counts are right. */
+static void pool_check(const struct pom_pool *pool, u32 index)
+{
+	if (!POM_DEBUG || pom_pool_is_run(pool))
+		return;
+	WARN_ON(memchr_inv(pool->base + index * pool->size, 0, pool->size));
+	WARN_ON(pool->live + bitmap_weight((unsigned long *)pool->free, pool->blocks) !=
+		pool->blocks);
+}
+
 /**
  * pom_block_alloc - take a block
  * @space: where
@@ -301,6 +312,7 @@ int pom_block_alloc(struct pom_space *space, u64 size, struct pom_stash *stash,
 		return ret;
 
 	index = find_first_bit((unsigned long *)pool->free, pool->blocks);
+	pool_check(pool, index);
 	pool->free[index / 64] &= ~(1ULL << (index % 64));
 	pool->live++;
 	if (!pom_pool_is_run(pool))
@@ -336,6 +348,7 @@ void pom_block_free(struct pom_space *space, struct pom_pool *pool, u32 index)
 	pool->free[index / 64] |= 1ULL << (index % 64);
 	pool->live--;
 	space->used -= pool->size;
+	pool_check(pool, index);
 
 	if (pool->live) {
 		pool_refile(space, pool);

@@ -96,6 +96,13 @@
 /* Most slots or objects that are visited under one hold of heap->lock. */
 #define POM_SLICE		256
 
+/* make DEBUG=1 */
+#ifdef DEBUG
+#define POM_DEBUG	true
+#else
+#define POM_DEBUG	false
+#endif
+
 #define POM_GFP		(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 
 struct pom_heap;
