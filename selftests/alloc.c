@@ -31,17 +31,19 @@ FIXTURE_TEARDOWN(alloc)
 	EXPECT_CLEAN_END(&self->heap);
 }
 
-#define ASSERT_BYTES_ADD_UP(stats) do {						\
-	ASSERT_TRUE(stats_bytes_add_up(stats)) {				\
-		TH_LOG("used %llu + free %llu + unused %llu + slack %llu != %llu arenas: %llu", \
-		       (unsigned long long)(stats)->out_used_bytes,		\
-		       (unsigned long long)(stats)->out_free_bytes,		\
-		       (unsigned long long)(stats)->out_unused_bytes,		\
-		       (unsigned long long)(stats)->out_slack_bytes,		\
-		       (unsigned long long)(stats)->out_arenas,			\
-		       (unsigned long long)(stats)->out_arena_bytes);		\
-	}									\
-} while (0)
+static void assert_bytes_add_up(struct __test_metadata *_metadata,
+				const struct pyobjmem_stats *stats)
+{
+	ASSERT_TRUE(stats_bytes_add_up(stats)) {
+		TH_LOG("used %llu + free %llu + unused %llu + slack %llu != %llu arenas: %llu",
+		       (unsigned long long)stats->out_used_bytes,
+		       (unsigned long long)stats->out_free_bytes,
+		       (unsigned long long)stats->out_unused_bytes,
+		       (unsigned long long)stats->out_slack_bytes,
+		       (unsigned long long)stats->out_arenas,
+		       (unsigned long long)stats->out_arena_bytes);
+	}
+}
 
 /* After the last object, and a collection: not a page is left. */
 static void assert_nothing_left(struct __test_metadata *_metadata, int session)
@@ -121,7 +123,7 @@ static void samples_run(struct __test_metadata *_metadata, FIXTURE_DATA(alloc) *
 		sample_create(_metadata, self, &samples[i], i);
 	ASSERT_EQ(0, heap_stats(self->session, &stats));
 	ASSERT_EQ(count, stats.out_objects);
-	ASSERT_BYTES_ADD_UP(&stats);
+	assert_bytes_add_up(_metadata, &stats);
 	ASSERT_VERIFIED(self->heap.number);
 	for (i = 0; i < count; i++)
 		sample_check(_metadata, self, &samples[i], i);
@@ -497,7 +499,7 @@ TEST_F(alloc, map_agrees_with_stats)
 		ASSERT_EQ(0, object_put(self->session, handle[i]));
 	ASSERT_EQ(0, heap_collect(self->session, 2, NULL));
 	ASSERT_EQ(0, heap_stats(self->session, &stats));
-	ASSERT_BYTES_ADD_UP(&stats);
+	assert_bytes_add_up(_metadata, &stats);
 	ASSERT_EQ(0, map_read(self->heap.number, &map));
 	EXPECT_EQ(stats.out_arenas, map.arenas);
 	EXPECT_EQ(stats.out_page_bytes, map.pages * (__u64)POOL_BYTES);
@@ -525,7 +527,7 @@ TEST_F(alloc, arenas_are_filled_before_another_is_taken)
 		ASSERT_EQ(0, heap_stats(self->session, &stats));
 		ASSERT_EQ((i / per_pool + 1) * (__u64)POOL_BYTES, stats.out_page_bytes);
 		ASSERT_EQ(i / per_pool / pools + 1, stats.out_arenas);
-		ASSERT_BYTES_ADD_UP(&stats);
+		assert_bytes_add_up(_metadata, &stats);
 	}
 	ASSERT_EQ(0, heap_stats(self->session, &stats));
 	EXPECT_EQ(3, stats.out_arenas);
@@ -565,7 +567,7 @@ TEST_F(alloc, slack_of_every_class)
 		ASSERT_EQ(POOL_BYTES % block, stats.out_slack_bytes);
 		ASSERT_EQ(POOL_BYTES - POOL_BYTES % block - block, stats.out_free_bytes);
 		ASSERT_EQ(POOL_BYTES, stats.out_page_bytes);
-		ASSERT_BYTES_ADD_UP(&stats);
+		assert_bytes_add_up(_metadata, &stats);
 		ASSERT_EQ(0, object_put(self->session, handle));
 		ASSERT_EQ(0, heap_collect(self->session, 2, NULL));
 	}
@@ -586,7 +588,7 @@ TEST_F(alloc, large_blocks_take_whole_pools)
 		ASSERT_EQ(pools * POOL_BYTES - block, stats.out_slack_bytes);
 		ASSERT_EQ(pools * POOL_BYTES, stats.out_page_bytes);
 		ASSERT_EQ((block + ARENA_BYTES - 1) / ARENA_BYTES, stats.out_arenas);
-		ASSERT_BYTES_ADD_UP(&stats);
+		assert_bytes_add_up(_metadata, &stats);
 		ASSERT_EQ(0, object_put(self->session, handle));
 		ASSERT_EQ(0, stats_page_bytes(self->session));
 	}
@@ -690,7 +692,7 @@ TEST_F(alloc, empty_pools_are_kept_until_collect)
 	EXPECT_LE(POOL_BYTES, stats.out_page_bytes);
 	EXPECT_GE(16 * POOL_BYTES, stats.out_page_bytes);
 	EXPECT_EQ(0, stats.out_used_bytes);
-	ASSERT_BYTES_ADD_UP(&stats);
+	assert_bytes_add_up(_metadata, &stats);
 	assert_nothing_left(_metadata, self->session);
 	free(handle);
 }
@@ -759,7 +761,7 @@ TEST_F(alloc, bytes_add_up_all_the_time)
 		}
 		if (i % 50 == 0) {
 			ASSERT_EQ(0, heap_stats(self->session, &stats));
-			ASSERT_BYTES_ADD_UP(&stats);
+			assert_bytes_add_up(_metadata, &stats);
 		}
 		if (i % 500 == 0)
 			ASSERT_VERIFIED(self->heap.number);
@@ -843,7 +845,7 @@ TEST_F(alloc, limit_of_bytes_between_head_and_payload)
 	ASSERT_EQ(0, heap_stats(self->session, &after));
 	EXPECT_EQ(before.out_objects, after.out_objects);
 	EXPECT_EQ(before.out_used_bytes, after.out_used_bytes);
-	ASSERT_BYTES_ADD_UP(&after);
+	assert_bytes_add_up(_metadata, &after);
 	ASSERT_VERIFIED(self->heap.number);
 	ASSERT_EQ(0, object_put(self->session, handle));
 	assert_nothing_left(_metadata, self->session);
@@ -932,8 +934,9 @@ TEST_F(alloc, objects_of_megabytes)
 TEST_F(alloc, large_mutable_objects_on_an_empty_heap)
 {
 	static const struct { __u32 slots, size; } kinds[] = {
-		{ 0, 8 }, { 300, 8 }, { 300, POOL_BYTES }, { 300, ARENA_BYTES }, { 3, 3 * ARENA_BYTES },
-		{ ARENA_BYTES / 8, 8 }, { ARENA_BYTES / 8, ARENA_BYTES + 8 }, { 300, 0 },
+		{ 0, 8 }, { 300, 8 }, { 300, POOL_BYTES }, { 300, ARENA_BYTES }, { 300, 0 },
+		{ 3, 3 * ARENA_BYTES }, { ARENA_BYTES / 8, 8 },
+		{ ARENA_BYTES / 8, ARENA_BYTES + 8 },
 	};
 	__u64 handle;
 	size_t i;
@@ -965,7 +968,7 @@ TEST_F(alloc, many_objects_and_back)
 	ASSERT_EQ(0, heap_stats(self->session, &stats));
 	EXPECT_EQ(count, stats.out_objects);
 	EXPECT_EQ(count, stats.out_holds);
-	ASSERT_BYTES_ADD_UP(&stats);
+	assert_bytes_add_up(_metadata, &stats);
 	for (i = 0; i < count; i += 2)
 		ASSERT_EQ(0, object_put(self->session, handle[i]));
 	for (i = 1; i < count; i += 200) {

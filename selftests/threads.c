@@ -9,7 +9,7 @@
 
 #define WORKERS_MAX	8
 #define SHARED		32
-#define RUN_MS		1500
+#define RUN_MS		1000
 
 struct shared {
 	struct test_heap heap;
@@ -572,7 +572,7 @@ static void *works_until_the_end(void *argument)
 	}
 }
 
-TEST_F(threads, leave_against_operations)
+TEST_F_TIMEOUT(threads, leave_against_operations, 90)
 {
 	struct worker workers[3];
 	unsigned int round, i;
@@ -646,7 +646,7 @@ static int process(struct child_side *side)
 			   self->seed + getpid(), 60000) ? 1 : 0;
 }
 
-TEST_F(threads, processes_against_each_other)
+TEST_F_TIMEOUT(threads, processes_against_each_other, 90)
 {
 	struct child child[3];
 	size_t i;
@@ -661,7 +661,7 @@ TEST_F(threads, processes_against_each_other)
 }
 
 /* Some of them are killed while they are at it. */
-TEST_F(threads, processes_that_are_killed)
+TEST_F_TIMEOUT(threads, processes_that_are_killed, 90)
 {
 	struct child child[3];
 	unsigned int round;

@@ -81,9 +81,51 @@ union command {
 	unsigned char bytes[2 * POOL_BYTES];
 };
 
-/* One variant an operation, so that each has a line for each of its rules. */
-FIXTURE(operation)
-{
+/* What holds for an operation. */
+static const struct rules {
+	size_t size;
+	__u32 known_flags;
+	int result;			/* of a call in which all is well */
+	size_t reserved;		/* offset of a member that must be 0 */
+	bool unjoined;			/* for a session that has joined no heap */
+} all_rules[PYOBJMEM_OP_COUNT] = {
+#define RULES(name, type, ...)							\
+	[PYOBJMEM_OP_##name] = { .size = sizeof(struct pyobjmem_##type), __VA_ARGS__ }
+#define RESERVED(type)		.reserved = offsetof(struct pyobjmem_##type, __reserved)
+#define KNOWN_FLAGS(flags)	.known_flags = (flags)
+#define NOT_OFFERED		.result = -EOPNOTSUPP
+#define UNJOINED		.unjoined = true
+	RULES(QUERY, query,),
+	RULES(HEAP_CREATE, heap_create, UNJOINED, KNOWN_FLAGS(PYOBJMEM_HEAP_FLAGS)),
+	RULES(HEAP_JOIN, heap_join, UNJOINED),
+	RULES(LEAVE, leave,),
+	RULES(HEAP_CONFIGURE, heap_configure, KNOWN_FLAGS(PYOBJMEM_CONFIGURE_FLAGS)),
+	RULES(CREATE, create, RESERVED(create), KNOWN_FLAGS(PYOBJMEM_CREATE_FLAGS)),
+	RULES(GET, get,),
+	RULES(PUT, put,),
+	RULES(SET_REF, set_ref, RESERVED(set_ref), KNOWN_FLAGS(PYOBJMEM_SET_REF_FLAGS)),
+	RULES(GET_REF, get_ref, RESERVED(get_ref)),
+	RULES(READ, read,),
+	RULES(WRITE, write,),
+	RULES(SET_ROOT, set_root, RESERVED(set_root)),
+	RULES(GET_ROOT, get_root, RESERVED(get_root)),
+	RULES(EXPORT, export, RESERVED(export)),
+	RULES(REDEEM, redeem, RESERVED(redeem)),
+	RULES(WEAK, weak, NOT_OFFERED),
+	RULES(UPGRADE, upgrade, NOT_OFFERED),
+	RULES(WEAK_DROP, weak_drop, NOT_OFFERED),
+	RULES(COLLECT, collect, RESERVED(collect)),
+	RULES(FREEZE, freeze,),
+	RULES(UNFREEZE, unfreeze,),
+	RULES(STATS, stats,),
+	RULES(INSPECT, inspect, RESERVED(inspect)),
+	RULES(BATCH, batch, RESERVED(batch), KNOWN_FLAGS(PYOBJMEM_BATCH_FLAGS)),
+};
+
+/* An operation and all that it needs to succeed. */
+struct trial {
+	unsigned int op;
+	const struct rules *rules;
 	struct test_heap heap;
 	struct test_heap unjoined;	/* only its session: it joined nothing */
 	union command *command;
@@ -97,58 +139,10 @@ FIXTURE(operation)
 	struct pyobjmem_batch_entry entry;
 };
 
-FIXTURE_VARIANT(operation)
+static void trial_begin(struct __test_metadata *_metadata, struct trial *self, unsigned int op)
 {
-	unsigned int op;
-	size_t size;
-	__u32 known_flags;
-	int result;			/* of a call in which all is well */
-	size_t reserved;		/* offset of a member that must be 0 */
-	bool unjoined;			/* for a session that has joined no heap */
-	bool has_output;
-};
-
-#define OPERATION(name, type, ...)						\
-	FIXTURE_VARIANT_ADD(operation, name) {					\
-		.op = PYOBJMEM_OP_##name,					\
-		.size = sizeof(struct pyobjmem_##type),				\
-		__VA_ARGS__							\
-	}
-
-#define RESERVED(type)		.reserved = offsetof(struct pyobjmem_##type, __reserved)
-#define OUTPUT			.has_output = true
-#define KNOWN_FLAGS(flags)	.known_flags = (flags)
-#define NOT_OFFERED		.result = -EOPNOTSUPP
-#define UNJOINED		.unjoined = true
-
-OPERATION(QUERY, query, OUTPUT);
-OPERATION(HEAP_CREATE, heap_create, UNJOINED, OUTPUT, KNOWN_FLAGS(PYOBJMEM_HEAP_FLAGS));
-OPERATION(HEAP_JOIN, heap_join, UNJOINED, OUTPUT);
-OPERATION(LEAVE, leave,);
-OPERATION(HEAP_CONFIGURE, heap_configure, KNOWN_FLAGS(PYOBJMEM_CONFIGURE_FLAGS));
-OPERATION(CREATE, create, OUTPUT, RESERVED(create), KNOWN_FLAGS(PYOBJMEM_CREATE_FLAGS));
-OPERATION(GET, get,);
-OPERATION(PUT, put,);
-OPERATION(SET_REF, set_ref, OUTPUT, RESERVED(set_ref), KNOWN_FLAGS(PYOBJMEM_SET_REF_FLAGS));
-OPERATION(GET_REF, get_ref, OUTPUT, RESERVED(get_ref));
-OPERATION(READ, read, OUTPUT);
-OPERATION(WRITE, write, OUTPUT);
-OPERATION(SET_ROOT, set_root, OUTPUT, RESERVED(set_root));
-OPERATION(GET_ROOT, get_root, OUTPUT, RESERVED(get_root));
-OPERATION(EXPORT, export, OUTPUT, RESERVED(export));
-OPERATION(REDEEM, redeem, OUTPUT, RESERVED(redeem));
-OPERATION(WEAK, weak, NOT_OFFERED);
-OPERATION(UPGRADE, upgrade, NOT_OFFERED);
-OPERATION(WEAK_DROP, weak_drop, NOT_OFFERED);
-OPERATION(COLLECT, collect, OUTPUT, RESERVED(collect));
-OPERATION(FREEZE, freeze,);
-OPERATION(UNFREEZE, unfreeze,);
-OPERATION(STATS, stats, OUTPUT);
-OPERATION(INSPECT, inspect, OUTPUT, RESERVED(inspect));
-OPERATION(BATCH, batch, OUTPUT, RESERVED(batch), KNOWN_FLAGS(PYOBJMEM_BATCH_FLAGS));
-
-FIXTURE_SETUP(operation)
-{
+	self->op = op;
+	self->rules = &all_rules[op];
 	ASSERT_EQ(0, test_heap_open(&self->heap, 0));
 	ASSERT_EQ(0, container_create(self->heap.session, 2, &self->container));
 	ASSERT_EQ(0, object_create(self->heap.session, PYOBJMEM_CREATE_MUTABLE, NULL,
@@ -162,7 +156,7 @@ FIXTURE_SETUP(operation)
 	self->unjoined.fd = -1;
 	self->unjoined.session = session_open();
 	ASSERT_LE(0, self->unjoined.session);
-	self->session = variant->unjoined ? self->unjoined.session : self->heap.session;
+	self->session = self->rules->unjoined ? self->unjoined.session : self->heap.session;
 
 	self->command = mmap(NULL, sizeof(*self->command), PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -170,7 +164,7 @@ FIXTURE_SETUP(operation)
 	ASSERT_EQ(0, heap_stats(self->heap.session, &self->before));
 }
 
-FIXTURE_TEARDOWN(operation)
+static void trial_end(struct __test_metadata *_metadata, struct trial *self)
 {
 	EXPECT_VERIFIED(self->heap.number);
 	close(self->ticket);
@@ -178,11 +172,92 @@ FIXTURE_TEARDOWN(operation)
 	EXPECT_CLEAN_END(&self->heap);
 }
 
-static void prepare_object(FIXTURE_DATA(operation) *self, unsigned int op)
+/* One variant an operation, so that each has a line for each of its rules. */
+#define TRIALS(name)								\
+	FIXTURE(name) { struct trial trial; };					\
+	FIXTURE_VARIANT(name) { unsigned int op; };				\
+	FIXTURE_SETUP(name)							\
+	{									\
+		trial_begin(_metadata, &self->trial, variant->op);		\
+	}									\
+	FIXTURE_TEARDOWN(name)							\
+	{									\
+		trial_end(_metadata, &self->trial);				\
+	}
+
+#define OPERATION(name)								\
+	FIXTURE_VARIANT_ADD(operation, name) { .op = PYOBJMEM_OP_##name }
+
+TRIALS(operation);
+OPERATION(QUERY);
+OPERATION(HEAP_CREATE);
+OPERATION(HEAP_JOIN);
+OPERATION(LEAVE);
+OPERATION(HEAP_CONFIGURE);
+OPERATION(CREATE);
+OPERATION(GET);
+OPERATION(PUT);
+OPERATION(SET_REF);
+OPERATION(GET_REF);
+OPERATION(READ);
+OPERATION(WRITE);
+OPERATION(SET_ROOT);
+OPERATION(GET_ROOT);
+OPERATION(EXPORT);
+OPERATION(REDEEM);
+OPERATION(WEAK);
+OPERATION(UPGRADE);
+OPERATION(WEAK_DROP);
+OPERATION(COLLECT);
+OPERATION(FREEZE);
+OPERATION(UNFREEZE);
+OPERATION(STATS);
+OPERATION(INSPECT);
+OPERATION(BATCH);
+
+/* Those that write something back. */
+#define REPLYING(name)								\
+	FIXTURE_VARIANT_ADD(reply, name) { .op = PYOBJMEM_OP_##name }
+
+TRIALS(reply);
+REPLYING(QUERY);
+REPLYING(HEAP_CREATE);
+REPLYING(HEAP_JOIN);
+REPLYING(CREATE);
+REPLYING(SET_REF);
+REPLYING(GET_REF);
+REPLYING(READ);
+REPLYING(WRITE);
+REPLYING(SET_ROOT);
+REPLYING(GET_ROOT);
+REPLYING(EXPORT);
+REPLYING(REDEEM);
+REPLYING(COLLECT);
+REPLYING(STATS);
+REPLYING(INSPECT);
+REPLYING(BATCH);
+
+/* Those with a reserved member. */
+#define RESERVING(name)								\
+	FIXTURE_VARIANT_ADD(reserved, name) { .op = PYOBJMEM_OP_##name }
+
+TRIALS(reserved);
+RESERVING(CREATE);
+RESERVING(SET_REF);
+RESERVING(GET_REF);
+RESERVING(SET_ROOT);
+RESERVING(GET_ROOT);
+RESERVING(EXPORT);
+RESERVING(REDEEM);
+RESERVING(COLLECT);
+RESERVING(INSPECT);
+RESERVING(BATCH);
+
+static void prepare_object(struct trial *self)
 {
 	union command *c = self->command;
 
-	switch (op) {
+	switch (self->op) {
 	case PYOBJMEM_OP_CREATE:
 		self->edges[0] = self->container;
 		self->edges[1] = 0;
@@ -239,14 +314,14 @@ static void prepare_object(FIXTURE_DATA(operation) *self, unsigned int op)
  * A call in which all is well. Whatever is not input is poisoned, and so are
  * the bytes behind the structure.
  */
-static void prepare(FIXTURE_DATA(operation) *self, const FIXTURE_VARIANT(operation) *variant)
+static void prepare(struct trial *self)
 {
 	union command *c = self->command;
 
 	memset(c, POISON, sizeof(*c));
-	c->size = variant->size;
+	c->size = self->rules->size;
 	c->flags = 0;
-	switch (variant->op) {
+	switch (self->op) {
 	case PYOBJMEM_OP_HEAP_CREATE:
 		c->heap_create.rights = 0;
 		break;
@@ -282,30 +357,30 @@ static void prepare(FIXTURE_DATA(operation) *self, const FIXTURE_VARIANT(operati
 		c->batch.__reserved = 0;
 		break;
 	default:
-		prepare_object(self, variant->op);
+		prepare_object(self);
 	}
 }
 
-static int call(FIXTURE_DATA(operation) *self, const FIXTURE_VARIANT(operation) *variant)
+static int call(struct trial *self)
 {
-	int rc = operate(self->session, variant->op, self->command);
+	int rc = operate(self->session, self->op, self->command);
 
 	/* A descriptor that nobody closes would keep the heap. */
-	if (!rc && variant->op == PYOBJMEM_OP_EXPORT)
+	if (!rc && self->op == PYOBJMEM_OP_EXPORT)
 		close(self->command->export.out_fd);
-	if (!rc && variant->op == PYOBJMEM_OP_HEAP_CREATE)
+	if (!rc && self->op == PYOBJMEM_OP_HEAP_CREATE)
 		close(self->command->heap_create.out_fd);
 	return rc;
 }
 
 /* First poisoned word of an operation that succeeded, -1 for none. */
-static int poisoned_word(FIXTURE_DATA(operation) *self, const FIXTURE_VARIANT(operation) *variant)
+static int poisoned_word(struct trial *self)
 {
 	unsigned int i;
 
-	for (i = 0; i < variant->size / sizeof(__u32); i++) {
+	for (i = 0; i < self->rules->size / sizeof(__u32); i++) {
 		/* Of HEAP_CONFIGURE only what @flags names is looked at. */
-		if (variant->op == PYOBJMEM_OP_HEAP_CONFIGURE)
+		if (self->op == PYOBJMEM_OP_HEAP_CONFIGURE)
 			break;
 		if (self->command->words[i] == POISON_WORD)
 			return i * sizeof(__u32);
@@ -313,7 +388,7 @@ static int poisoned_word(FIXTURE_DATA(operation) *self, const FIXTURE_VARIANT(op
 	return -1;
 }
 
-static void expect_unchanged(struct __test_metadata *_metadata, FIXTURE_DATA(operation) *self)
+static void expect_unchanged(struct __test_metadata *_metadata, struct trial *self)
 {
 	struct pyobjmem_stats now;
 
@@ -330,178 +405,189 @@ static void expect_unchanged(struct __test_metadata *_metadata, FIXTURE_DATA(ope
 
 TEST_F(operation, exact_size)
 {
-	prepare(self, variant);
-	ASSERT_EQ(variant->result, call(self, variant));
-	if (!variant->result)
-		EXPECT_EQ(-1, poisoned_word(self, variant)) {
+	struct trial *trial = &self->trial;
+
+	prepare(trial);
+	ASSERT_EQ(trial->rules->result, call(trial));
+	if (!trial->rules->result)
+		EXPECT_EQ(-1, poisoned_word(trial)) {
 			TH_LOG("a member was not written");
 		}
-	EXPECT_TRUE(all_bytes(self->command->bytes + variant->size, POOL_BYTES, POISON));
+	EXPECT_TRUE(all_bytes(trial->command->bytes + trial->rules->size, POOL_BYTES, POISON));
 }
 
 TEST_F(operation, longer_with_zeros)
 {
-	prepare(self, variant);
-	memset(self->command->bytes + variant->size, 0, 8);
-	self->command->size = variant->size + 8;
-	ASSERT_EQ(variant->result, call(self, variant));
-	if (!variant->result)
-		EXPECT_EQ(-1, poisoned_word(self, variant));
-	EXPECT_TRUE(all_bytes(self->command->bytes + variant->size, 8, 0));
+	struct trial *trial = &self->trial;
+
+	prepare(trial);
+	memset(trial->command->bytes + trial->rules->size, 0, 8);
+	trial->command->size = trial->rules->size + 8;
+	ASSERT_EQ(trial->rules->result, call(trial));
+	if (!trial->rules->result)
+		EXPECT_EQ(-1, poisoned_word(trial));
+	EXPECT_TRUE(all_bytes(trial->command->bytes + trial->rules->size, 8, 0));
 }
 
 TEST_F(operation, as_long_as_a_page_with_zeros)
 {
-	prepare(self, variant);
-	memset(self->command->bytes + variant->size, 0, POOL_BYTES);
-	self->command->size = POOL_BYTES;
-	EXPECT_EQ(variant->result, call(self, variant));
+	struct trial *trial = &self->trial;
+
+	prepare(trial);
+	memset(trial->command->bytes + trial->rules->size, 0, POOL_BYTES);
+	trial->command->size = POOL_BYTES;
+	EXPECT_EQ(trial->rules->result, call(trial));
 }
 
 TEST_F(operation, longer_with_junk)
 {
+	struct trial *trial = &self->trial;
 	size_t extra;
 
 	for (extra = 1; extra <= 16; extra++) {
-		prepare(self, variant);
-		memset(self->command->bytes + variant->size, 0, extra);
-		self->command->bytes[variant->size + extra - 1] = 1;
-		self->command->size = variant->size + extra;
-		ASSERT_EQ(-E2BIG, call(self, variant)) {
+		prepare(trial);
+		memset(trial->command->bytes + trial->rules->size, 0, extra);
+		trial->command->bytes[trial->rules->size + extra - 1] = 1;
+		trial->command->size = trial->rules->size + extra;
+		ASSERT_EQ(-E2BIG, call(trial)) {
 			TH_LOG("%zu bytes more", extra);
 		}
 	}
-	expect_unchanged(_metadata, self);
+	expect_unchanged(_metadata, trial);
 }
 
 TEST_F(operation, longer_than_a_page)
 {
-	prepare(self, variant);
-	memset(self->command->bytes + variant->size, 0, sizeof(*self->command) - variant->size);
-	self->command->size = POOL_BYTES + 1;
-	EXPECT_EQ(-E2BIG, call(self, variant));
-	self->command->size = UINT32_MAX;
-	EXPECT_EQ(-E2BIG, call(self, variant));
-	expect_unchanged(_metadata, self);
+	struct trial *trial = &self->trial;
+
+	prepare(trial);
+	memset(trial->command->bytes + trial->rules->size, 0, POOL_BYTES);
+	trial->command->size = POOL_BYTES + 1;
+	EXPECT_EQ(-E2BIG, call(trial));
+	trial->command->size = UINT32_MAX;
+	EXPECT_EQ(-E2BIG, call(trial));
+	expect_unchanged(_metadata, trial);
 }
 
 TEST_F(operation, shorter)
 {
+	struct trial *trial = &self->trial;
 	size_t size;
 
-	for (size = 0; size < variant->size; size++) {
-		prepare(self, variant);
-		self->command->size = size;
-		ASSERT_EQ(-EINVAL, call(self, variant)) {
-			TH_LOG("%zu of %zu bytes", size, variant->size);
+	for (size = 0; size < trial->rules->size; size++) {
+		prepare(trial);
+		trial->command->size = size;
+		ASSERT_EQ(-EINVAL, call(trial)) {
+			TH_LOG("%zu of %zu bytes", size, trial->rules->size);
 		}
 	}
-	expect_unchanged(_metadata, self);
+	expect_unchanged(_metadata, trial);
 }
 
 TEST_F(operation, null_pointer)
 {
-	EXPECT_EQ(-EFAULT, operate(self->session, variant->op, NULL));
-	expect_unchanged(_metadata, self);
+	struct trial *trial = &self->trial;
+
+	EXPECT_EQ(-EFAULT, operate(trial->session, trial->op, NULL));
+	expect_unchanged(_metadata, trial);
 }
 
 TEST_F(operation, end_of_the_structure_not_readable)
 {
+	struct trial *trial = &self->trial;
 	char *area = guarded_pages(POOL_BYTES);
 	size_t there;
 
 	ASSERT_NE(NULL, area);
-	for (there = 4; there < variant->size; there += 4) {
+	for (there = 4; there < trial->rules->size; there += 4) {
 		void *at = area + POOL_BYTES - there;
 
-		prepare(self, variant);
-		memcpy(at, self->command, there);
-		ASSERT_EQ(-EFAULT, operate(self->session, variant->op, at)) {
-			TH_LOG("%zu of %zu bytes can be read", there, variant->size);
+		prepare(trial);
+		memcpy(at, trial->command, there);
+		ASSERT_EQ(-EFAULT, operate(trial->session, trial->op, at)) {
+			TH_LOG("%zu of %zu bytes can be read", there, trial->rules->size);
 		}
 	}
-	expect_unchanged(_metadata, self);
+	expect_unchanged(_metadata, trial);
 }
 
 /* "If the reply cannot be written nothing has changed": no hold is left over. */
-TEST_F(operation, reply_not_writable)
+TEST_F(reply, not_writable_changes_nothing)
 {
+	struct trial *trial = &self->trial;
 	struct pyobjmem_inspect inspect;
 	int spare;
 
-	if (!variant->has_output)
-		SKIP(return, "it writes no reply");
-	spare = dup(self->session);
+	spare = dup(trial->session);
 	close(spare);
-	prepare(self, variant);
-	ASSERT_EQ(0, mprotect(self->command, sizeof(*self->command), PROT_READ));
-	EXPECT_EQ(-EFAULT, call(self, variant));
+	prepare(trial);
+	ASSERT_EQ(0, mprotect(trial->command, sizeof(*trial->command), PROT_READ));
+	EXPECT_EQ(-EFAULT, call(trial));
 
-	if (variant->op == PYOBJMEM_OP_COLLECT)
+	if (trial->op == PYOBJMEM_OP_COLLECT)
 		return;			/* a collection that took place is not undone */
-	/* One GET inside a batch did take place: its result is written. */
-	if (variant->op == PYOBJMEM_OP_BATCH)
-		return;
-	expect_unchanged(_metadata, self);
-	ASSERT_EQ(0, object_inspect(self->heap.session, self->container, &inspect));
+	expect_unchanged(_metadata, trial);
+	ASSERT_EQ(0, object_inspect(trial->heap.session, trial->container, &inspect));
 	EXPECT_EQ(1, inspect.out_takes);
 	EXPECT_EQ(1 + 1 + 1, inspect.out_external);	/* session, root, ticket */
 	EXPECT_EQ(1, inspect.out_internal);
-	ASSERT_EQ(0, object_edges(self->heap.session, self->container, self->edges, 2, &inspect));
-	EXPECT_EQ(0, self->edges[0]);
+	ASSERT_EQ(0, object_edges(trial->heap.session, trial->container, trial->edges, 2,
+				  &inspect));
+	EXPECT_EQ(0, trial->edges[0]);
 	/* No descriptor was left behind either. */
-	ASSERT_EQ(spare, dup(self->session));
+	ASSERT_EQ(spare, dup(trial->session));
 	close(spare);
 }
 
 /* A session to which HEAP_CREATE or HEAP_JOIN could not reply is as it was. */
-TEST_F(operation, works_after_a_reply_not_writable)
+TEST_F(reply, not_writable_then_writable)
 {
-	if (!variant->has_output)
-		SKIP(return, "it writes no reply");
-	prepare(self, variant);
-	ASSERT_EQ(0, mprotect(self->command, sizeof(*self->command), PROT_READ));
-	EXPECT_EQ(-EFAULT, call(self, variant));
-	ASSERT_EQ(0, mprotect(self->command, sizeof(*self->command), PROT_READ | PROT_WRITE));
-	EXPECT_EQ(0, call(self, variant));
+	struct trial *trial = &self->trial;
+
+	prepare(trial);
+	ASSERT_EQ(0, mprotect(trial->command, sizeof(*trial->command), PROT_READ));
+	EXPECT_EQ(-EFAULT, call(trial));
+	ASSERT_EQ(0, mprotect(trial->command, sizeof(*trial->command), PROT_READ | PROT_WRITE));
+	EXPECT_EQ(0, call(trial));
 }
 
 TEST_F(operation, unknown_flags)
 {
+	struct trial *trial = &self->trial;
 	__u32 flag;
 
 	for (flag = 1; flag; flag <<= 1) {
-		if (flag & variant->known_flags)
+		if (flag & trial->rules->known_flags)
 			continue;
-		prepare(self, variant);
-		self->command->flags |= flag;
-		ASSERT_EQ(-EOPNOTSUPP, call(self, variant)) {
+		prepare(trial);
+		trial->command->flags |= flag;
+		ASSERT_EQ(-EOPNOTSUPP, call(trial)) {
 			TH_LOG("flag %#x", flag);
 		}
 	}
-	expect_unchanged(_metadata, self);
+	expect_unchanged(_metadata, trial);
 }
 
-TEST_F(operation, reserved_member)
+TEST_F(reserved, member_must_be_0)
 {
+	struct trial *trial = &self->trial;
 	unsigned int bit;
 
-	if (!variant->reserved)
-		SKIP(return, "it has no reserved member");
 	for (bit = 0; bit < 32; bit++) {
-		prepare(self, variant);
-		self->command->words[variant->reserved / sizeof(__u32)] = 1U << bit;
-		ASSERT_EQ(-EOPNOTSUPP, call(self, variant)) {
+		prepare(trial);
+		trial->command->words[trial->rules->reserved / sizeof(__u32)] = 1U << bit;
+		ASSERT_EQ(-EOPNOTSUPP, call(trial)) {
 			TH_LOG("bit %u", bit);
 		}
 	}
-	expect_unchanged(_metadata, self);
+	expect_unchanged(_metadata, trial);
 }
 
 /* The command is the number with no size and no direction, and nothing else. */
 TEST_F(operation, other_encodings_of_its_number)
 {
-	const unsigned int op = variant->op;
+	struct trial *trial = &self->trial;
+	const unsigned int op = trial->op;
 	const unsigned long commands[] = {
 		_IOR(PYOBJMEM_TYPE, op, union command),
 		_IOW(PYOBJMEM_TYPE, op, __u64),
@@ -512,14 +598,14 @@ TEST_F(operation, other_encodings_of_its_number)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(commands); i++) {
-		prepare(self, variant);
+		prepare(trial);
 		errno = 0;
-		ASSERT_EQ(-1, ioctl(self->session, commands[i], self->command));
+		ASSERT_EQ(-1, ioctl(trial->session, commands[i], trial->command));
 		EXPECT_EQ(ENOTTY, errno) {
 			TH_LOG("command %#lx", commands[i]);
 		}
 	}
-	expect_unchanged(_metadata, self);
+	expect_unchanged(_metadata, trial);
 }
 
 FIXTURE(device)

@@ -83,29 +83,24 @@ static void use_up(struct __test_metadata *_metadata, FIXTURE_DATA(wrap) *self, 
 	free(handles);
 }
 
-#define SKIP_UNLESS_GENERATIONS_END						\
-	if (self->first_generation < NEAR_THE_END)				\
-		SKIP(return, "the module was not loaded with first_generation=0xfffffff0")
-
-#define SKIP_UNLESS_EPOCHS_END							\
-	if (self->first_epoch < NEAR_THE_END)					\
-		SKIP(return, "the module was not loaded with first_epoch=0xfffffff0")
-
 TEST_F(wrap, generations_of_small_blocks)
 {
-	SKIP_UNLESS_GENERATIONS_END;
+	if (self->first_generation < NEAR_THE_END)
+		SKIP(return, "the module was not loaded with first_generation=0xfffffff0");
 	use_up(_metadata, self, 48, false);
 }
 
 TEST_F(wrap, generations_of_small_blocks_whose_arenas_go)
 {
-	SKIP_UNLESS_GENERATIONS_END;
+	if (self->first_generation < NEAR_THE_END)
+		SKIP(return, "the module was not loaded with first_generation=0xfffffff0");
 	use_up(_metadata, self, 96, true);
 }
 
 TEST_F(wrap, generations_of_large_blocks)
 {
-	SKIP_UNLESS_GENERATIONS_END;
+	if (self->first_generation < NEAR_THE_END)
+		SKIP(return, "the module was not loaded with first_generation=0xfffffff0");
 	use_up(_metadata, self, 2 * POOL_BYTES, false);
 }
 
@@ -114,7 +109,8 @@ TEST_F(wrap, generations_of_blocks_of_arenas)
 	__u64 handles[80];
 	size_t i;
 
-	SKIP_UNLESS_GENERATIONS_END;
+	if (self->first_generation < NEAR_THE_END)
+		SKIP(return, "the module was not loaded with first_generation=0xfffffff0");
 	for (i = 0; i < ARRAY_SIZE(handles); i++) {
 		ASSERT_EQ(0, object_create(self->session, PYOBJMEM_CREATE_MUTABLE, NULL,
 					   ARENA_BYTES, NULL, ARENA_BYTES / 8, &handles[i]));
@@ -131,7 +127,8 @@ TEST_F(wrap, living_objects_in_a_place_that_has_come_to_its_end)
 	char text[8];
 	size_t i;
 
-	SKIP_UNLESS_GENERATIONS_END;
+	if (self->first_generation < NEAR_THE_END)
+		SKIP(return, "the module was not loaded with first_generation=0xfffffff0");
 	for (i = 0; i < ARRAY_SIZE(handle); i++) {
 		ASSERT_EQ(0, object_create(self->session, 0, &i, sizeof(i), NULL, 1, &handle[i]));
 		if (i % 3 == 0)
@@ -170,17 +167,19 @@ static void make_dead_pair(struct __test_metadata *_metadata, int session)
 /* Objects keep their generation across the end of the epochs. */
 TEST_F(wrap, generations_across_the_end_of_the_epochs)
 {
-	__u64 frozen, old, middle, young;
+	__u64 frozen, old, middle, kept, young;
 	struct pyobjmem_collect collect;
 	unsigned int i;
 
-	SKIP_UNLESS_EPOCHS_END;
+	if (self->first_epoch < NEAR_THE_END)
+		SKIP(return, "the module was not loaded with first_epoch=0xfffffff0");
 	ASSERT_EQ(0, container_create(self->session, 1, &frozen));
 	ASSERT_EQ(0, heap_freeze(self->session));
 	ASSERT_EQ(0, container_create(self->session, 1, &old));
 	make_dead_pair(_metadata, self->session);
 	ASSERT_EQ(0, heap_collect(self->session, 2, &collect));
 	ASSERT_EQ(2, collect.out_collected);
+	ASSERT_EQ(0, container_create(self->session, 1, &kept));
 	for (i = 0; i < 60; i++) {
 		ASSERT_EQ(0, container_create(self->session, 1, &middle));
 		make_dead_pair(_metadata, self->session);
@@ -189,6 +188,7 @@ TEST_F(wrap, generations_across_the_end_of_the_epochs)
 		ASSERT_EQ(0, container_create(self->session, 1, &young));
 		ASSERT_EQ(0, generation_of(self->session, young));
 		ASSERT_EQ(1, generation_of(self->session, middle));
+		ASSERT_EQ(1, generation_of(self->session, kept));
 		ASSERT_EQ(2, generation_of(self->session, old));
 		ASSERT_EQ(PYOBJMEM_GENERATIONS, generation_of(self->session, frozen));
 		ASSERT_EQ(1, stats_permanent(self->session));
@@ -200,6 +200,7 @@ TEST_F(wrap, generations_across_the_end_of_the_epochs)
 	EXPECT_EQ(2, generation_of(self->session, frozen));
 	ASSERT_EQ(0, object_put(self->session, frozen));
 	ASSERT_EQ(0, object_put(self->session, old));
+	ASSERT_EQ(0, object_put(self->session, kept));
 	EXPECT_EQ(0, stats_objects(self->session));
 }
 
@@ -210,7 +211,8 @@ TEST_F(wrap, old_garbage_across_the_end_of_the_epochs)
 	unsigned int i;
 	__u64 ring;
 
-	SKIP_UNLESS_EPOCHS_END;
+	if (self->first_epoch < NEAR_THE_END)
+		SKIP(return, "the module was not loaded with first_epoch=0xfffffff0");
 	for (i = 0; i < 30; i++) {
 		ASSERT_EQ(0, container_create(self->session, 1, &ring));
 		ASSERT_EQ(0, ref_set(self->session, ring, 0, ring, NULL));
@@ -234,7 +236,8 @@ TEST_F(wrap, freeze_across_the_end_of_the_epochs)
 	unsigned int i;
 	__u64 ring;
 
-	SKIP_UNLESS_EPOCHS_END;
+	if (self->first_epoch < NEAR_THE_END)
+		SKIP(return, "the module was not loaded with first_epoch=0xfffffff0");
 	for (i = 0; i < 60; i++) {
 		ASSERT_EQ(0, container_create(self->session, 1, &ring));
 		ASSERT_EQ(0, ref_set(self->session, ring, 0, ring, NULL));

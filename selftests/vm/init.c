@@ -2,10 +2,11 @@
 /*
  * PID 1 of the test machine.
  *
- * It mounts what a Linux system has, loads /pyobjmem.ko where there is one,
- * runs the command that /command holds (its arguments one after the other,
- * each ended by a zero byte), unloads the module, and only if all of that
- * went well writes the token that the host chose to the third serial port.
+ * It mounts what a Linux system has, loads /needed.ko and /pyobjmem.ko where
+ * they are there, runs the command that /command holds (its arguments one after
+ * the other, each ended by a zero byte), unloads the module, and only if all of
+ * that went well writes the token that the host chose to the third serial port.
+ * Where the kernel has kmemleak, memory that was lost is a failure.
  *
  * The first port is the kernel's console and belongs to it alone, the second
  * one carries what the command prints. Whatever goes wrong here panics the
@@ -34,6 +35,8 @@
 
 #define MODULE		"pyobjmem"
 #define MODULE_FILE	"/" MODULE ".ko"
+#define NEEDED_FILE	"/needed.ko"
+#define LEAKS		"/sys/kernel/debug/kmemleak"
 #define OUTPUT_PORT	"/dev/ttyS1"
 #define RESULT_PORT	"/dev/ttyS2"
 
@@ -208,20 +211,78 @@ static int run(char *const *command)
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-static void load_module(void)
+/* Load a module, where there is one. */
+static void load_module(const char *file, const char *parameters)
 {
-	static const char none[] = "";
-	const char *parameters;
-	size_t size;
-	int fd;
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
 
-	fd = open(MODULE_FILE, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT)
 		return;
-	parameters = read_file("/parameters", &size) ?: none;
 	if (fd < 0 || syscall(SYS_finit_module, fd, parameters, 0))
-		fail("%s does not load: %s", MODULE_FILE, strerror(errno));
+		fail("%s does not load: %s", file, strerror(errno));
 	close(fd);
+}
+
+static void load_modules(void)
+{
+	static const char none[] = "";
+	size_t size;
+
+	load_module(NEEDED_FILE, none);
+	load_module(MODULE_FILE, read_file("/parameters", &size) ?: none);
+}
+
+static void ask_kmemleak(const char *what)
+{
+	size_t length = strlen(what);
+	int fd = open(LEAKS, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, what, length) != (ssize_t)length)
+		fail("%s: %s: %s", LEAKS, what, strerror(errno));
+	close(fd);
+}
+
+/*
+ * Find the memory that nothing points to. What is younger than five seconds is
+ * passed over, and so is what has changed since the last time.
+ */
+static void find_leaks(void)
+{
+	sleep(6);
+	ask_kmemleak("scan");
+	ask_kmemleak("scan");
+}
+
+static bool have_kmemleak(void)
+{
+	return !access(LEAKS, F_OK);
+}
+
+/* What the kernel has lost before the module came is not the module's. */
+static void forget_leaks(void)
+{
+	if (!have_kmemleak())
+		return;
+	find_leaks();
+	ask_kmemleak("clear");
+}
+
+static void check_leaks(const char *when)
+{
+	size_t size;
+	char *text;
+
+	if (!have_kmemleak())
+		return;
+	find_leaks();
+	text = read_file(LEAKS, &size);
+	if (!text)
+		fail("%s: %s", LEAKS, strerror(errno));
+	if (size) {
+		fputs(text, stdout);
+		fail("memory is lost, %s", when);
+	}
+	printf("init: no memory is lost, %s\n", when);
 }
 
 static void ask_kernel(char key)
@@ -344,14 +405,18 @@ int main(void)
 	loopback_up();
 	if (run(install))
 		fail("busybox does not install itself");
-	load_module();
+	forget_leaks();
+	load_modules();
 
 	command = read_command();
 	status = run(command);
 	end_everything();
 	if (status)
 		fail("%s: exit status %d", command[0], status);
+	/* While the module is there, the names of its functions are known. */
+	check_leaks("with the module loaded");
 	unload_module();
+	check_leaks("with the module unloaded");
 	check_kernel();
 
 	fflush(stdout);
