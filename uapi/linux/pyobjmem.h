@@ -52,7 +52,9 @@
  *    zero, an operation or feature that this version does not offer, or one
  *    that a BATCH cannot carry.
  *  - EFAULT: a pointer cannot be read or written. Nothing has changed, except
- *    for BATCH, whose out_done tells how many operations took place.
+ *    for BATCH, whose out_done tells how many operations took place; and unless
+ *    the structure itself became unwritable while the operation ran, so that
+ *    only the reply of SET_REF, SET_ROOT, WRITE or COLLECT was lost.
  *  - EBADF: a descriptor is not open.
  *  - ENOENT: the session does not hold the object.
  *  - ESTALE: the handle names no living object. Where a heap cannot be mapped
