@@ -9,13 +9,14 @@ BUILD   := $(CURDIR)/build
 # are used, because the packages that bring them may only just be coming.
 RELEASE  = $(shell scripts/kernel release)
 KDIR     = $(shell scripts/kernel headers $(RELEASE))
-TREE     = $(BUILD)/kmod-$(RELEASE)$(if $(DEBUG),-debug)
+TREE     = $(BUILD)/kmod-$(RELEASE)$(if $(DEBUG),-debug)$(if $(KUNIT),-kunit)
 MODULE   = $(TREE)/kmod/pyobjmem.ko
 
 # Kbuild puts objects where it finds the sources: hence a tree of links. There
 # is no BTF of the whole kernel among Debian's headers to add the module's to.
 KBUILD   = $(MAKE) --no-print-directory -C $(KDIR) M=$(TREE) W=1 KCFLAGS=-Werror \
-	   CONFIG_DEBUG_INFO_BTF_MODULES= $(if $(DEBUG),CONFIG_PYOBJMEM_DEBUG=y)
+	   CONFIG_DEBUG_INFO_BTF_MODULES= $(if $(DEBUG),CONFIG_PYOBJMEM_DEBUG=y) \
+	   $(if $(KUNIT),CONFIG_PYOBJMEM_KUNIT_TEST=y)
 
 USERSPACE = $(MAKE) $(if $(V),,-s) --no-print-directory -C userspace \
 	    BUILD=$(BUILD)/userspace CFLAGS='-O2 -g -Werror'
@@ -29,7 +30,7 @@ endif
 
 all: module userspace	## build the module, the library, the tools and the examples
 
-module:			## build the module (DEBUG=1: with its checks)
+module:			## build the module (DEBUG=1: with its checks, KUNIT=1: with its tests)
 	@test -n "$(KDIR)"
 	@mkdir -p $(TREE)
 	@cp -rsf $(CURDIR)/Kbuild $(CURDIR)/kmod $(CURDIR)/uapi $(TREE)
@@ -49,6 +50,9 @@ run: packages		## boot Debian's kernel in a virtual machine and run the demonstr
 
 check: packages-check	## run all tests
 	+@scripts/check
+
+check-debug: packages-check-debug	## run the tests on a kernel that finds mistakes (which is made first: some minutes)
+	+@scripts/check-debug
 
 style:			## run checkpatch, sparse and kernel-doc
 	+@scripts/style
@@ -84,11 +88,14 @@ packages:		## get what 'run' needs from Debian's packages
 packages-check:		## get what 'check' needs as well
 	@scripts/packages check
 
+packages-check-debug:	## get what 'check-debug' needs as well
+	@scripts/packages check-debug
+
 clean:			## remove what was built
 	rm -rf $(BUILD)
 
 help:			## list this
-	@sed -n 's/^\([a-z-]*\):.*## */  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## */  \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 .PHONY: all module userspace selftests run check style sparse install install-files load unload
-.PHONY: packages packages-check clean help
+.PHONY: check-debug packages packages-check packages-check-debug clean help
