@@ -288,6 +288,7 @@ static void collection_slice(struct pom_heap *heap)
 	if (gc->phase == POM_IDLE) {
 		gc->run.duration_ns = now - gc->run.began_ns;
 		gc->total_ns += gc->run.duration_ns;
+		pom_verify_debug(heap);
 	}
 }
 

@@ -50,6 +50,12 @@ unsigned int pom_first_epoch;
 module_param_named(first_epoch, pom_first_epoch, uint, 0444);
 MODULE_PARM_DESC(first_epoch, "For tests: where the birth epochs of a heap start (default 0)");
 
+#ifdef DEBUG
+unsigned int pom_red_zone = 8;
+module_param_named(red_zone, pom_red_zone, uint, 0444);
+MODULE_PARM_DESC(red_zone, "For tests: bytes behind each block that nobody may write (multiple of 8, to 64, default 8)");
+#endif
+
 /* --- Operations that are not about objects ------------------------------- */
 
 static int request_query(struct pom_session *session, struct pom_request *rq)
@@ -497,7 +503,7 @@ static int __init pom_init(void)
 	int ret;
 
 	check_abi();
-	if (!pom_first_generation)
+	if (!pom_first_generation || pom_red_zone > 64 || pom_red_zone % POM_CLASS_STEP)
 		return -EINVAL;
 	if (!pom_user_bytes)
 		pom_user_bytes = (totalram_pages() / 2) << PAGE_SHIFT;

@@ -79,6 +79,48 @@ u64 pom_object_payload(struct pom_heap *heap, const struct pom_object *obj,
 	return 0;
 }
 
+static void object_red_zones(struct pom_heap *heap, const struct pom_object *obj,
+			     struct pom_block *data, u64 *used, u64 *data_used)
+{
+	*data_used = pom_object_payload(heap, obj, data) + obj->head->payload;
+	*used = *data_used;
+	if (obj->head->flags & PYOBJMEM_CREATE_MUTABLE)
+		*used = POM_HEAD_BYTES + (u64)(obj->head->slots + 1) * POM_SLOT_BYTES;
+}
+
+/**
+ * pom_object_red_zones_set - in a debug build, mark where the object's blocks end
+ * @heap: the heap
+ * @obj: the object, its head filled in
+ */
+void pom_object_red_zones_set(struct pom_heap *heap, const struct pom_object *obj)
+{
+	struct pom_block data;
+	u64 used, data_used;
+
+	object_red_zones(heap, obj, &data, &used, &data_used);
+	pom_red_zone_set(&obj->block, used);
+	if (data.pool != obj->block.pool)
+		pom_red_zone_set(&data, data_used);
+}
+
+/**
+ * pom_object_red_zones_intact - in a debug build, whether nobody wrote behind them
+ * @heap: the heap
+ * @obj: the object
+ *
+ * Return: whether the marks are as they were left.
+ */
+bool pom_object_red_zones_intact(struct pom_heap *heap, const struct pom_object *obj)
+{
+	struct pom_block data;
+	u64 used, data_used;
+
+	object_red_zones(heap, obj, &data, &used, &data_used);
+	return pom_red_zone_intact(&obj->block, used) &&
+	       (data.pool == obj->block.pool || pom_red_zone_intact(&data, data_used));
+}
+
 /* --- Counts -------------------------------------------------------------- */
 
 /* All counts are 0. What has slots waits on the cascade: it can take long. */
@@ -183,6 +225,8 @@ u32 pom_object_release(struct pom_heap *heap, struct pom_object *obj)
 	u32 cost = pool->pages / POM_ARENA_POOLS;
 
 	lockdep_assert_held(&heap->lock);
+	WARN(POM_DEBUG && !pom_object_red_zones_intact(heap, obj),
+	     "pyobjmem: object %#x: somebody wrote behind it", obj->block.link);
 	pom_object_payload(heap, obj, &data);
 	pom_gc_freed(heap, obj);
 

@@ -16,7 +16,7 @@
  */
 u64 pom_object_bytes(const struct pyobjmem_create *cmd)
 {
-	u64 bytes = POM_HEAD_BYTES + (u64)cmd->slots * POM_SLOT_BYTES;
+	u64 bytes = POM_HEAD_BYTES + (u64)cmd->slots * POM_SLOT_BYTES + pom_red_zone;
 
 	bytes += cmd->flags & PYOBJMEM_CREATE_MUTABLE ? sizeof(u64) : cmd->payload_size;
 	return ALIGN(bytes, POM_CLASS_STEP);
@@ -30,9 +30,9 @@ u64 pom_object_bytes(const struct pyobjmem_create *cmd)
  */
 u64 pom_object_data_bytes(const struct pyobjmem_create *cmd)
 {
-	if (!(cmd->flags & PYOBJMEM_CREATE_MUTABLE))
+	if (!(cmd->flags & PYOBJMEM_CREATE_MUTABLE) || !cmd->payload_size)
 		return 0;
-	return ALIGN((u64)cmd->payload_size, POM_CLASS_STEP);
+	return ALIGN((u64)cmd->payload_size + pom_red_zone, POM_CLASS_STEP);
 }
 
 /* A value for a slot: 0, or an object that the session holds and can count. */
@@ -124,6 +124,8 @@ static void object_fill(struct pom_heap *heap, const struct pyobjmem_create *cmd
 	obj->head->flags = cmd->flags;
 	if (mutable && cmd->payload_size)
 		*pom_object_slot(obj, cmd->slots) = (u64)data->link << POM_LINK_SHIFT;
+	if (POM_DEBUG)
+		pom_object_red_zones_set(heap, obj);
 	/* The payload of a large block was copied before it had a place. */
 	if (args->payload)
 		pom_block_copy(mutable ? data : &obj->block, mutable ? 0 : offset,

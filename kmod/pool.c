@@ -5,7 +5,8 @@
  * and heap.c, under heap->lock, but for pom_pool_prepare() and _discard().
  *
  * A page has nothing but blocks: descriptor, bitmap and side headers lie apart,
- * because clients will see the page. A free block is all zeros.
+ * because clients will see the page. A free block is all zeros, or what poison.c
+ * makes of it.
  *
  * Invariants:
  *  - live == blocks - number of bits in free;
@@ -242,6 +243,7 @@ static int pool_place(struct pom_space *space, struct pom_pool *pool, struct pom
 	if (ret)
 		return ret;
 	space->slack += pom_pool_slack(pool);
+	pom_poison_pool(pool);
 	return 0;
 }
 
@@ -277,16 +279,6 @@ static int pool_take(struct pom_space *space, u64 size, struct pom_stash *stash,
 	return 0;
 }
 
-/* In debug builds: nobody wrote to a free block, and the counts are right. */
-static void pool_check(const struct pom_pool *pool, u32 index)
-{
-	if (!POM_DEBUG || pom_pool_is_run(pool))
-		return;
-	WARN_ON(memchr_inv(pool->base + index * pool->size, 0, pool->size));
-	WARN_ON(pool->live + bitmap_weight((unsigned long *)pool->free, pool->blocks) !=
-		pool->blocks);
-}
-
 /**
  * pom_block_alloc - take a block
  * @space: where
@@ -312,7 +304,7 @@ int pom_block_alloc(struct pom_space *space, u64 size, struct pom_stash *stash,
 		return ret;
 
 	index = find_first_bit((unsigned long *)pool->free, pool->blocks);
-	pool_check(pool, index);
+	pom_poison_take(pool, index);
 	pool->free[index / 64] &= ~(1ULL << (index % 64));
 	pool->live++;
 	if (!pom_pool_is_run(pool))
@@ -348,7 +340,7 @@ void pom_block_free(struct pom_space *space, struct pom_pool *pool, u32 index)
 	pool->free[index / 64] |= 1ULL << (index % 64);
 	pool->live--;
 	space->used -= pool->size;
-	pool_check(pool, index);
+	pom_poison_give(pool, index);
 
 	if (pool->live) {
 		pool_refile(space, pool);

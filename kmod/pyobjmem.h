@@ -17,6 +17,7 @@
  *	collect  the cycle collector, beside object
  *	candidate  what lost a reference; generations
  *	pool     a page of equal blocks, or a run of pages that is one block
+ *	poison   in a debug build, what lies where nobody is to write
  *	stash    memory that an operation brings along
  *	arena    64 places for pools, 256 KB of a space
  *	user     what the sessions and heaps of one user may take together
@@ -317,6 +318,15 @@ void pom_block_copy(const struct pom_block *block, u64 offset, void *buffer, siz
 u32 pom_pool_next_generation(struct pom_space *space, struct pom_pool *pool);
 void pom_pool_trim(struct pom_space *space);
 
+/* --- poison.c ----------------------------------------------------------- */
+
+void pom_poison_pool(struct pom_pool *pool);
+void pom_poison_take(struct pom_pool *pool, u32 index);
+void pom_poison_give(struct pom_pool *pool, u32 index);
+bool pom_poison_intact(const struct pom_pool *pool, u32 index);
+void pom_red_zone_set(const struct pom_block *block, u64 used);
+bool pom_red_zone_intact(const struct pom_block *block, u64 used);
+
 /* --- hold.c ------------------------------------------------------------- */
 
 /**
@@ -436,6 +446,8 @@ int pom_object_find(struct pom_heap *heap, u64 handle, struct pom_object *obj);
 int pom_object_held(struct pom_session *session, u64 handle, struct pom_object *obj);
 u64 pom_object_payload(struct pom_heap *heap, const struct pom_object *obj,
 		       struct pom_block *block);
+void pom_object_red_zones_set(struct pom_heap *heap, const struct pom_object *obj);
+bool pom_object_red_zones_intact(struct pom_heap *heap, const struct pom_object *obj);
 int pom_object_take(struct pom_session *session, struct pom_object *obj,
 		    struct pom_stash *stash);
 void pom_ext_put_at(struct pom_heap *heap, u32 link);
@@ -635,6 +647,8 @@ void pom_collect_work(struct work_struct *work);
  * @dropping: the one of them whose slots are being dropped, or POM_NIL
  * @dropping_slot: its next slot
  * @reap: pools to free once the lock is dropped
+ * @verify_wait: in debug builds, so many ends of collections and sessions until
+ *	the next recount
  * @gc: the collector
  * @wq: for the works of this heap, and the ends of its sessions: a heap with
  *	thousands of them does not keep others waiting
@@ -669,6 +683,7 @@ struct pom_heap {
 	u32 dropping;
 	u32 dropping_slot;
 	struct list_head reap;
+	u64 verify_wait;
 	struct pom_gc gc;
 
 	struct workqueue_struct *wq;
@@ -783,6 +798,7 @@ void pom_debugfs_exit(void);
 void pom_debugfs_add(struct pom_heap *heap);
 void pom_debugfs_remove(struct pom_heap *heap);
 int pom_verify_show(struct seq_file *m, void *unused);
+void pom_verify_debug(struct pom_heap *heap);
 
 /* --- main.c ------------------------------------------------------------- */
 
@@ -795,6 +811,11 @@ extern unsigned long pom_user_sessions;
 extern unsigned long pom_user_heaps;
 extern unsigned int pom_first_generation;
 extern unsigned int pom_first_epoch;
+#ifdef DEBUG
+extern unsigned int pom_red_zone;
+#else
+#define pom_red_zone 0U
+#endif
 
 #include "inline.h"
 

@@ -311,6 +311,7 @@ bool pom_session_end(struct pom_session *session)
 	pom_heap_lock(heap);
 	list_del_init(&session->heap_node);
 	heap->nr_sessions--;
+	pom_verify_debug(heap);
 	holds = session->holds;
 	pom_holds_init(&session->holds, session->user);
 	pom_heap_unlock(heap);

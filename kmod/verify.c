@@ -1,26 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * verify: recount a whole heap and name the first identity that does not hold.
- * Reads what all others own; called through debugfs.
+ * Reads what all others own; called through debugfs and, in a debug build, when a
+ * collection or a session ends.
  *
  * Nothing is allocated. The counts are checked by taking off every object what
  * refers to it: then all ext and in must be 0. Afterwards all of it is added
  * again. heap->lock is held throughout, so nobody sees the counts in between.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/bitmap.h>
+#include <linux/kernel.h>
 #include <linux/sched.h>
 
 #include "pyobjmem.h"
 
-/* Say what is wrong. Return: false, for the caller to return. */
+/* Say what is wrong, to the reader or the log. Return: false, to be returned. */
 static __printf(2, 3) bool complain(struct seq_file *m, const char *fmt, ...)
 {
+	struct va_format vaf = { .fmt = fmt };
 	va_list args;
 
 	va_start(args, fmt);
-	seq_vprintf(m, fmt, args);
+	vaf.va = &args;
+	if (m)
+		seq_printf(m, "%pV\n", &vaf);
+	else
+		pr_err("verify: %pV\n", &vaf);
 	va_end(args);
-	seq_putc(m, '\n');
 	return false;
 }
 
@@ -86,7 +94,6 @@ static bool verify_pool(struct seq_file *m, struct pom_space *space, struct pom_
 {
 	u32 free = bitmap_weight((unsigned long *)pool->free, pool->blocks);
 	u32 link = pom_pool_link(pool, 0);
-	u8 *byte;
 	u32 i;
 
 	if (pool->live + free != pool->blocks)
@@ -97,9 +104,8 @@ static bool verify_pool(struct seq_file *m, struct pom_space *space, struct pom_
 	for (i = 0; i < pool->blocks; i++) {
 		if (!(pool->free[i / 64] & (1ULL << (i % 64))))
 			continue;
-		byte = pool->base + i * pool->size;
-		if (memchr_inv(byte, 0, pool->size))
-			return complain(m, "pool at %#x: free block %u is not zero", link, i);
+		if (!pom_poison_intact(pool, i))
+			return complain(m, "pool at %#x: free block %u was written to", link, i);
 	}
 	sums->used += pool->live * pool->size;
 	sums->free += free * pool->size;
@@ -189,6 +195,10 @@ static bool check_slots(struct visit *v, struct pom_object *obj)
 	struct pom_object target;
 	u64 value;
 	u32 i;
+
+	if (!pom_object_red_zones_intact(v->heap, obj))
+		return complain(v->m, "object %#llx: somebody wrote behind it",
+				pom_object_handle(obj));
 
 	for (i = 0; i < obj->head->slots; i++) {
 		value = *pom_object_slot(obj, i);
@@ -385,4 +395,26 @@ int pom_verify_show(struct seq_file *m, void *unused)
 		seq_puts(m, "ok\n");
 	pom_heap_unlock(heap);
 	return 0;
+}
+
+/**
+ * pom_verify_debug - recount a heap in a debug build
+ * @heap: the heap
+ *
+ * Called when a collection or a session ends; of a large heap not each time, so
+ * that what it costs stays in proportion.
+ *
+ * Context: heap->lock; may sleep.
+ */
+void pom_verify_debug(struct pom_heap *heap)
+{
+	if (!POM_DEBUG)
+		return;
+	lockdep_assert_held(&heap->lock);
+	if (heap->verify_wait) {
+		heap->verify_wait--;
+		return;
+	}
+	heap->verify_wait = heap->objects / 1024;
+	WARN(!verify_heap(NULL, heap), "pyobjmem: heap %llu does not add up", heap->id);
 }

@@ -182,7 +182,7 @@ TEST_F(sizes, around_every_boundary)
 	};
 	static const int steps[] = { -8, -1, 0, 1, 8 };
 	static struct sample samples[2 * ARRAY_SIZE(boundaries) * ARRAY_SIZE(steps)];
-	__u32 head = HEAD_BYTES + 8 * variant->slots;
+	__u32 head = OVERHEAD_BYTES + 8 * variant->slots;
 	size_t i, j, n = 0;
 
 	/* Of the payload, and of the block with all that it has besides. */
@@ -232,13 +232,13 @@ TEST_F(alloc, slots_of_every_count_from_0_to_600)
 TEST_F(alloc, classes_of_16_are_aligned_to_16)
 {
 	__u64 handle[8];
-	__u32 payload;
+	__u32 block;
 	size_t i;
 
-	for (payload = 0; payload <= SMALL_MAX - HEAD_BYTES; payload += 16) {
+	for (block = 32; block <= SMALL_MAX; block += 16) {
 		for (i = 0; i < ARRAY_SIZE(handle); i++) {
-			ASSERT_EQ(0, object_create(self->session, 0, NULL, payload, NULL, 0,
-						   &handle[i]));
+			ASSERT_EQ(0, object_create(self->session, 0, NULL, block - OVERHEAD_BYTES,
+						   NULL, 0, &handle[i]));
 			EXPECT_EQ(0, (__u32)handle[i] & 1);
 		}
 		for (i = 0; i < ARRAY_SIZE(handle); i++)
@@ -520,7 +520,7 @@ TEST_F(alloc, arenas_are_filled_before_another_is_taken)
 	unsigned int i;
 
 	for (i = 0; i < count; i++) {
-		ASSERT_EQ(0, object_create(self->session, 0, NULL, 64 - HEAD_BYTES, NULL, 0,
+		ASSERT_EQ(0, object_create(self->session, 0, NULL, 64 - OVERHEAD_BYTES, NULL, 0,
 					   &handle[i]));
 		if (i % 999)
 			continue;
@@ -539,7 +539,7 @@ TEST_F(alloc, arenas_are_filled_before_another_is_taken)
 	EXPECT_EQ(3 * pools, map.full);
 
 	/* One more needs a fourth arena; put, it is not needed any more. */
-	ASSERT_EQ(0, object_create(self->session, 0, NULL, 64 - HEAD_BYTES, NULL, 0,
+	ASSERT_EQ(0, object_create(self->session, 0, NULL, 64 - OVERHEAD_BYTES, NULL, 0,
 				   &handle[count]));
 	EXPECT_EQ(4, stats_arenas(self->session));
 	ASSERT_EQ(0, object_put(self->session, handle[count]));
@@ -559,8 +559,8 @@ TEST_F(alloc, slack_of_every_class)
 	__u64 handle;
 	__u32 block;
 
-	for (block = HEAD_BYTES; block <= SMALL_MAX; block += 8) {
-		ASSERT_EQ(0, object_create(self->session, 0, NULL, block - HEAD_BYTES, NULL, 0,
+	for (block = OVERHEAD_BYTES; block <= SMALL_MAX; block += 8) {
+		ASSERT_EQ(0, object_create(self->session, 0, NULL, block - OVERHEAD_BYTES, NULL, 0,
 					   &handle));
 		ASSERT_EQ(0, heap_stats(self->session, &stats));
 		ASSERT_EQ(block, stats.out_used_bytes);
@@ -581,7 +581,7 @@ TEST_F(alloc, large_blocks_take_whole_pools)
 
 	for (block = SMALL_MAX + 8; block < 3 * ARENA_BYTES; block = block * 5 / 4 & ~7) {
 		pools = (block + POOL_BYTES - 1) / POOL_BYTES;
-		ASSERT_EQ(0, object_create(self->session, 0, NULL, block - HEAD_BYTES, NULL, 0,
+		ASSERT_EQ(0, object_create(self->session, 0, NULL, block - OVERHEAD_BYTES, NULL, 0,
 					   &handle));
 		ASSERT_EQ(0, heap_stats(self->session, &stats));
 		ASSERT_EQ(block, stats.out_used_bytes);
@@ -597,7 +597,7 @@ TEST_F(alloc, large_blocks_take_whole_pools)
 /* A gap between large blocks is found again by one that fits, and by a page. */
 TEST_F(alloc, gaps_between_large_blocks_are_used)
 {
-	const __u32 four = 4 * POOL_BYTES - HEAD_BYTES;
+	const __u32 four = 4 * POOL_BYTES - OVERHEAD_BYTES;
 	__u64 handle[32], page;
 	size_t i;
 
@@ -684,7 +684,7 @@ TEST_F(alloc, empty_pools_are_kept_until_collect)
 	unsigned int i;
 
 	for (i = 0; i < per_pool * pools; i++)
-		ASSERT_EQ(0, object_create(self->session, 0, NULL, 64 - HEAD_BYTES, NULL, 0,
+		ASSERT_EQ(0, object_create(self->session, 0, NULL, 64 - OVERHEAD_BYTES, NULL, 0,
 					   &handle[i]));
 	for (i = 0; i < per_pool * pools; i++)
 		ASSERT_EQ(0, object_put(self->session, handle[i]));
@@ -716,7 +716,7 @@ TEST_F(alloc, pools_drain_when_their_last_block_goes)
 	unsigned int i;
 
 	for (i = 0; i < per_pool * pools; i++)
-		ASSERT_EQ(0, object_create(self->session, 0, NULL, 128 - HEAD_BYTES, NULL, 0,
+		ASSERT_EQ(0, object_create(self->session, 0, NULL, 128 - OVERHEAD_BYTES, NULL, 0,
 					   &handle[i]));
 	/* All but the first of each pool. */
 	for (i = 0; i < per_pool * pools; i++)
@@ -805,10 +805,11 @@ TEST_F(alloc, limit_of_bytes)
 
 	ASSERT_EQ(0, heap_limit_bytes(self->session, limit));
 	for (i = 0; i < ARRAY_SIZE(handle); i++)
-		ASSERT_EQ(0, object_create(self->session, 0, NULL, 512 - HEAD_BYTES, NULL, 0,
+		ASSERT_EQ(0, object_create(self->session, 0, NULL, 512 - OVERHEAD_BYTES, NULL, 0,
 					   &handle[i]));
 	EXPECT_EQ(limit, stats_page_bytes(self->session));
-	EXPECT_EQ(-ENOSPC, object_create(self->session, 0, NULL, 512 - HEAD_BYTES, NULL, 0, NULL));
+	EXPECT_EQ(-ENOSPC, object_create(self->session, 0, NULL, 512 - OVERHEAD_BYTES, NULL, 0,
+					 NULL));
 	EXPECT_EQ(-ENOSPC, object_create(self->session, 0, NULL, 0, NULL, 0, NULL));
 	EXPECT_EQ(-ENOSPC, object_create(self->session, 0, NULL, POOL_BYTES, NULL, 0, NULL));
 	EXPECT_EQ(ARRAY_SIZE(handle), stats_objects(self->session));
@@ -818,13 +819,13 @@ TEST_F(alloc, limit_of_bytes)
 	for (i = 0; i < ARRAY_SIZE(handle); i++)
 		ASSERT_EQ(0, object_put(self->session, handle[i]));
 	for (i = 0; i < 16; i++)
-		ASSERT_EQ(0, object_create(self->session, 0, NULL, POOL_BYTES - HEAD_BYTES, NULL,
-					   0, &handle[i]));
+		ASSERT_EQ(0, object_create(self->session, 0, NULL, POOL_BYTES - OVERHEAD_BYTES,
+					   NULL, 0, &handle[i]));
 	EXPECT_EQ(limit, stats_page_bytes(self->session));
 	for (i = 0; i < 16; i++)
 		ASSERT_EQ(0, object_put(self->session, handle[i]));
 	/* All of it for one object. */
-	ASSERT_EQ(0, object_create(self->session, 0, NULL, limit - HEAD_BYTES, NULL, 0,
+	ASSERT_EQ(0, object_create(self->session, 0, NULL, limit - OVERHEAD_BYTES, NULL, 0,
 				   &handle[0]));
 	EXPECT_EQ(-ENOSPC, object_create(self->session, 0, NULL, 0, NULL, 0, NULL));
 	ASSERT_EQ(0, object_put(self->session, handle[0]));
@@ -924,7 +925,7 @@ TEST_F(alloc, objects_of_megabytes)
 		{ .size = 1 << 20 },
 		{ .size = (4 << 20) + 3, .slots = 2 },
 		{ .size = 2 << 20, .flags = PYOBJMEM_CREATE_MUTABLE, .slots = 1 },
-		{ .size = (1 << 20) - HEAD_BYTES },
+		{ .size = (1 << 20) - OVERHEAD_BYTES },
 	};
 
 	samples_run(_metadata, self, samples, ARRAY_SIZE(samples));

@@ -706,11 +706,11 @@ TEST_F(limits, of_bytes_edquot)
 
 	ASSERT_EQ(0, test_heap_open(&heap[0], 0));
 	ASSERT_EQ(0, test_heap_open(&heap[1], 0));
-	ASSERT_EQ(0, object_create(heap[0].session, 0, NULL, 8 * POOL_BYTES - HEAD_BYTES, NULL, 0,
-				   &large));
+	ASSERT_EQ(0, object_create(heap[0].session, 0, NULL, 8 * POOL_BYTES - OVERHEAD_BYTES,
+				   NULL, 0, &large));
 	ASSERT_EQ(0, parameter_write("user_bytes", 16 * POOL_BYTES));
 	/* What one heap has, the other cannot have. */
-	for (i = 0; !(rc = object_create(heap[1].session, 0, NULL, 512 - HEAD_BYTES, NULL, 0,
+	for (i = 0; !(rc = object_create(heap[1].session, 0, NULL, 512 - OVERHEAD_BYTES, NULL, 0,
 					 &handle)) && i < 1000; i++)
 		;
 	EXPECT_EQ(-EDQUOT, rc);
@@ -721,7 +721,7 @@ TEST_F(limits, of_bytes_edquot)
 					 POOL_BYTES, NULL, 0, NULL));
 	ASSERT_EQ(0, object_put(heap[0].session, large));
 	for (i = 0; i < 2 * POOL_BYTES / 512; i++)
-		EXPECT_EQ(0, object_create(heap[1].session, 0, NULL, 512 - HEAD_BYTES, NULL, 0,
+		EXPECT_EQ(0, object_create(heap[1].session, 0, NULL, 512 - OVERHEAD_BYTES, NULL, 0,
 					   NULL));
 	ASSERT_EQ(0, heap_stats(heap[1].session, &stats));
 	EXPECT_GE(16 * POOL_BYTES, stats.out_page_bytes);

@@ -30,7 +30,6 @@
 
 #define POOL_BYTES	4096U
 #define ARENA_BYTES	(256U * 1024)
-#define HEAD_BYTES	16U
 #define SMALL_MAX	512U
 
 /* What must be over within a second, with room for a slow machine. */
@@ -244,6 +243,18 @@ static inline int parameter_read(const char *name, __u64 *value)
 	*value = strtoull(text, NULL, 0);
 	return 0;
 }
+
+/* What a block has besides slots and payload: a head; in debug builds a red zone. */
+static inline __u32 overhead_bytes(void)
+{
+	static __u64 red_zone = ~0ULL;
+
+	if (red_zone == ~0ULL)
+		parameter_read("red_zone", &red_zone);
+	return sizeof(struct pyobjmem_head) + red_zone;
+}
+
+#define OVERHEAD_BYTES	overhead_bytes()
 
 static inline int parameter_write(const char *name, __u64 value)
 {
