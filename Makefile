@@ -9,14 +9,14 @@ BUILD   := $(CURDIR)/build
 # are used, because the packages that bring them may only just be coming.
 RELEASE  = $(shell scripts/kernel release)
 KDIR     = $(shell scripts/kernel headers $(RELEASE))
-TREE     = $(BUILD)/kmod-$(RELEASE)$(if $(DEBUG),-debug)$(if $(KUNIT),-kunit)
+TREE     = $(BUILD)/kmod-$(RELEASE)$(if $(DEBUG),-debug)$(if $(KUNIT),-kunit)$(if $(COVERAGE),-coverage)
 MODULE   = $(TREE)/kmod/pyobjmem.ko
 
 # Kbuild puts objects where it finds the sources: hence a tree of links. There
 # is no BTF of the whole kernel among Debian's headers to add the module's to.
 KBUILD   = $(MAKE) --no-print-directory -C $(KDIR) M=$(TREE) W=1 KCFLAGS=-Werror \
 	   CONFIG_DEBUG_INFO_BTF_MODULES= $(if $(DEBUG),CONFIG_PYOBJMEM_DEBUG=y) \
-	   $(if $(KUNIT),CONFIG_PYOBJMEM_KUNIT_TEST=y)
+	   $(if $(KUNIT),CONFIG_PYOBJMEM_KUNIT_TEST=y) $(if $(COVERAGE),GCOV_PROFILE=y)
 
 USERSPACE = $(MAKE) $(if $(V),,-s) --no-print-directory -C userspace \
 	    BUILD=$(BUILD)/userspace CFLAGS='-O2 -g -Werror'
@@ -30,7 +30,7 @@ endif
 
 all: module userspace	## build the module, the library, the tools and the examples
 
-module:			## build the module (DEBUG=1: with its checks, KUNIT=1: with its tests)
+module:			## build the module (DEBUG=1: with its checks, KUNIT=1: its tests, COVERAGE=1: counters of its lines)
 	@test -n "$(KDIR)"
 	@mkdir -p $(TREE)
 	@cp -rsf $(CURDIR)/Kbuild $(CURDIR)/kmod $(CURDIR)/uapi $(TREE)
@@ -53,6 +53,12 @@ check: packages-check	## run all tests
 
 check-debug: packages-check-debug	## run the tests on a kernel that finds mistakes (which is made first: some minutes)
 	+@scripts/check-debug
+
+check-kcsan: packages-check-debug	## run those tests that use threads on a kernel that finds data races (which is made first)
+	+@scripts/check-kcsan
+
+coverage: packages-check-debug	## print which lines of the module the tests reach, and list the others
+	+@scripts/coverage
 
 style:			## run checkpatch, sparse and kernel-doc
 	+@scripts/style
@@ -98,4 +104,4 @@ help:			## list this
 	@sed -n 's/^\([a-z-]*\):.*## */  \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 .PHONY: all module userspace selftests run check style sparse install install-files load unload
-.PHONY: check-debug packages packages-check packages-check-debug clean help
+.PHONY: check-debug check-kcsan coverage packages packages-check packages-check-debug clean help

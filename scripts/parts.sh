@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What 'make check' and 'make check-debug' share: parts, and their sum.
+# What 'make check' and those like it share: parts, and their sum.
 #
 # Each part prints its name, what it found and how long it took; what it said
 # besides is kept in build/<name of the script>/. The last line is the sum of
@@ -83,12 +83,13 @@ quietly()
 }
 
 # Test programs in a virtual machine that is called $1: options of
-# selftests/vm/run, then --, then the names of the programs. An array that is
-# called before_tests holds what the guest runs first.
+# selftests/vm/run, then --, then the names of the programs, and where it is
+# needed another -- and what the guest runs after them. An array that is called
+# before_tests holds what it runs first.
 before_tests=()
 selftests()
 {
-	local name=$1 options=() limit
+	local name=$1 options=() programs=() limit
 
 	shift
 	while [ "$1" != -- ]; do
@@ -96,13 +97,31 @@ selftests()
 		shift
 	done
 	shift
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do
+		programs+=("/selftests/$1")
+		shift
+	done
 	limit=$(sed -n 's/^timeout=//p' selftests/settings)
 	selftests/vm/run --output "$top/build/vm/$name" \
 		--timeout $((limit * 4)) "${options[@]}" \
 		--add build/selftests:/selftests --add selftests/vm/run-selftests \
 		-- ${before_tests[@]+"${before_tests[@]}"} \
 			env "PYOBJMEM_SEED=$PYOBJMEM_SEED" \
-			run-selftests "$limit" "${@/#//selftests/}"
+			run-selftests "$limit" "${programs[@]}" "$@"
+}
+
+# Make the kernel of our own that is called $1, which is $release then. It takes
+# some minutes: what it tells meanwhile is shown.
+exec 3>&1
+make_kernel()
+{
+	scripts/kernel "$1" 2>&3
+}
+
+own_kernel()
+{
+	part "$1 kernel" make_kernel "$1" || return 1
+	release=$(tail -n 1 "$logs/$1-kernel.log")
 }
 
 # The names of all test programs, but for those that are named

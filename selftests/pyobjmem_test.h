@@ -139,7 +139,12 @@ static inline int test_heap_open(struct test_heap *heap, __u32 flags)
 	if (heap->session < 0)
 		return heap->session;
 	rc = heap_create(heap->session, flags, PYOBJMEM_RIGHTS, &heap->fd, &heap->number);
-	return rc ?: heap_automatic(heap->session, false);
+	if (rc) {
+		close(heap->session);
+		heap->session = -1;
+		return rc;
+	}
+	return heap_automatic(heap->session, false);
 }
 
 /* Another session of the heap, in this process or in a child. */

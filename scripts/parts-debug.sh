@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What 'make check', 'make check-debug' and 'make coverage' share: the selftests
+# and the KUnit suites on the debug kernel. On top of parts.sh.
+
+# KUnit's own module, and the suites that ours runs when it is loaded
+kunit_module()
+{
+	echo "$(scripts/kernel headers "$release")/lib/kunit/kunit.ko"
+}
+
+kunit_suites()
+{
+	sed -n 's/^\t\.name = "\(.*\)",$/\1/p' kmod/tests/*_kunit.c
+}
+
+# An hour of graphs is left to 'make kunit', which runs natively.
+kunit_parameters="random_graphs=20 graph_objects=2"
+
+# The module as it is here, with its checks and its KUnit suites, and the tests
+# that are named after the name of the machine
+debug_selftests()
+{
+	local name=$1 image kunit
+
+	shift
+	image=$(scripts/kernel image "$release") || return 1
+	kunit=$(kunit_module) || return 1
+	mapfile -t before_tests < <(kunit_suites)
+	before_tests=(run-kunit "${before_tests[@]}" --)
+	selftests "$name" --kernel "$image" --memory 3072 --needed "$kunit" \
+		--module "build/kmod-$release-debug-kunit/kmod/pyobjmem.ko" \
+		--parameters "$kunit_parameters" \
+		--add selftests/vm/run-kunit -- "$@"
+	before_tests=()
+}
+
+build_debug()
+{
+	own_kernel debug || return 1
+	part "module, DEBUG=1 KUNIT=1" quietly module "RELEASE=$release" DEBUG=1 KUNIT=1
+}
+
+run_debug()
+{
+	local all
+
+	title "KUnit and selftests on the debug kernel, PYOBJMEM_SEED=$PYOBJMEM_SEED"
+	mapfile -t all < <(tests wrap)
+	programs selftests-debug \
+		"the kernel found nothing, the module unloaded, and no memory is lost" \
+		debug_selftests selftests-debug "${all[@]}"
+}
