@@ -51,13 +51,13 @@ run: packages		## boot Debian's kernel in a virtual machine and run the demonstr
 check: packages-check	## run all tests
 	+@scripts/check
 
-check-debug: packages-check-debug	## run the tests on a kernel that finds mistakes (which is made first: some minutes)
+check-debug: packages-check	## run the tests on a kernel that finds mistakes (which is made first: some minutes)
 	+@scripts/check-debug
 
-check-kcsan: packages-check-debug	## run those tests that use threads on a kernel that finds data races (which is made first)
+check-kcsan: packages-check	## run those tests that use threads on a kernel that finds data races (which is made first)
 	+@scripts/check-kcsan
 
-coverage: packages-check-debug	## print which lines of the module the tests reach, and list the others
+coverage: packages-check	## print which lines of the module the tests reach, and list the others
 	+@scripts/coverage
 
 style:			## run checkpatch, sparse and kernel-doc
@@ -91,11 +91,8 @@ unload:			## unload it again
 packages:		## get what 'run' needs from Debian's packages
 	@scripts/packages run
 
-packages-check:		## get what 'check' needs as well
+packages-check:		## get what the checks need as well
 	@scripts/packages check
-
-packages-check-debug:	## get what 'check-debug' needs as well
-	@scripts/packages check-debug
 
 clean:			## remove what was built
 	rm -rf $(BUILD)
@@ -104,4 +101,4 @@ help:			## list this
 	@sed -n 's/^\([a-z-]*\):.*## */  \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 .PHONY: all module userspace selftests run check style sparse install install-files load unload
-.PHONY: check-debug check-kcsan coverage packages packages-check packages-check-debug clean help
+.PHONY: check-debug check-kcsan coverage packages packages-check clean help

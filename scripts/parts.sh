@@ -135,6 +135,32 @@ tests()
 	done
 }
 
+# Run the rest of the arguments, which are parts, beside what follows: most tests
+# keep one processor busy, and there are two. What it prints comes with join.
+beside()
+{
+	beside=$logs/beside
+	(
+		passed=0
+		failed=0
+		skipped=0
+		"$@"
+		echo "$passed $failed $skipped" >"$beside.counts"
+	) >"$beside.log" 2>&1 &
+}
+
+join()
+{
+	local p=0 f=1 s=0
+
+	wait
+	cat "$beside.log"
+	[ ! -e "$beside.counts" ] || read -r p f s <"$beside.counts"
+	passed=$((passed + p))
+	failed=$((failed + f))
+	skipped=$((skipped + s))
+}
+
 # The sum, whose exit status is that of the script
 finish()
 {
