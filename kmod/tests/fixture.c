@@ -3,8 +3,13 @@
  * The heap and the session that the KUnit suites work on. See kunit.h.
  */
 #include <linux/mm.h>
+#include <linux/module.h>
 
 #include "kunit.h"
+
+unsigned long pom_random_seed = 42;
+module_param_named(random_seed, pom_random_seed, ulong, 0444);
+MODULE_PARM_DESC(random_seed, "KUnit: where what is random begins (default 42)");
 
 static bool own_resources;
 
@@ -41,6 +46,11 @@ void pom_fixture_suite_exit(struct kunit_suite *suite)
 	pom_debugfs_exit();
 }
 
+/* Empty pools go when a test says so, and not after a second. */
+static void fixture_no_trim(struct work_struct *work)
+{
+}
+
 /**
  * pom_fixture_init - the .init of a suite
  * @test: the test; its priv is set
@@ -58,6 +68,7 @@ int pom_fixture_init(struct kunit *test)
 	if (IS_ERR(f->heap))
 		return PTR_ERR(f->heap);
 	f->heap->gc.enabled = false;
+	INIT_DELAYED_WORK(&f->heap->trim, fixture_no_trim);
 	kref_init(&f->session.kref);
 	mutex_init(&f->session.join_lock);
 	f->session.user = f->heap->user;
@@ -93,6 +104,8 @@ void pom_fixture_exit(struct kunit *test)
 
 	if (!f)
 		return;
+	if (test->status == KUNIT_FAILURE)
+		kunit_info(test, "random_seed=%#lx", pom_random_seed);
 	fixture_drop_holds(f);
 	pom_fixture_collect(test, 2);
 	KUNIT_EXPECT_EQ(test, f->heap->objects, 0ULL);
@@ -132,6 +145,23 @@ u64 pom_fixture_create(struct kunit *test, u32 slots, u32 payload)
 }
 
 /**
+ * pom_fixture_put - let go of an object once
+ * @test: the test
+ * @handle: the object
+ */
+void pom_fixture_put(struct kunit *test, u64 handle)
+{
+	struct pom_fixture *f = test->priv;
+	int ret;
+
+	pom_heap_lock(f->heap);
+	ret = pom_object_put(&f->session, handle);
+	pom_heap_unlock(f->heap);
+	pom_heap_settle(f->heap);
+	KUNIT_ASSERT_EQ_MSG(test, ret, 0, "handle %#llx", handle);
+}
+
+/**
  * pom_fixture_collect - collect
  * @test: the test
  * @generation: oldest generation
@@ -145,4 +175,57 @@ u64 pom_fixture_collect(struct kunit *test, u32 generation)
 
 	KUNIT_EXPECT_EQ(test, pom_collect(f->heap, generation, &run), 0);
 	return run.collected;
+}
+
+/**
+ * pom_fixture_take - take a block
+ * @f: the fixture
+ * @space: where
+ * @size: bytes
+ * @block: the block
+ *
+ * Return: 0 or an error.
+ */
+int pom_fixture_take(struct pom_fixture *f, struct pom_space *space, u64 size,
+		     struct pom_block *block)
+{
+	int ret;
+
+	for (;;) {
+		pom_heap_lock(f->heap);
+		pom_stash_begin(&f->stash);
+		ret = pom_block_alloc(space, size, &f->stash, block);
+		pom_heap_unlock(f->heap);
+		if (ret != -EAGAIN)
+			return ret;
+		ret = pom_stash_fill(&f->stash);
+		if (ret)
+			return ret;
+	}
+}
+
+/**
+ * pom_fixture_give - give it back
+ * @f: the fixture
+ * @space: where
+ * @block: the block: all zeros, unless it is a run
+ */
+void pom_fixture_give(struct pom_fixture *f, struct pom_space *space,
+		      const struct pom_block *block)
+{
+	pom_heap_lock(f->heap);
+	pom_block_free(space, block->pool, block->index);
+	pom_heap_unlock(f->heap);
+}
+
+/**
+ * pom_fixture_trim - give back all empty pools
+ * @f: the fixture
+ */
+void pom_fixture_trim(struct pom_fixture *f)
+{
+	pom_heap_lock(f->heap);
+	pom_pool_trim(&f->heap->space[POM_OBJECTS]);
+	pom_pool_trim(&f->heap->space[POM_DATA]);
+	pom_heap_unlock(f->heap);
 }

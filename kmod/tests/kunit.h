@@ -2,6 +2,10 @@
 /*
  * What the KUnit suites share: a heap, and a session that belongs to no process.
  * Sessions of the device are bound to an mm, which a KUnit thread does not have.
+ *
+ * Until 6.2, the suites of a module run before its parameters are set. So the
+ * defaults of theirs are what the debug kernel can do; 'make kunit' has the module
+ * in the kernel, and sets them higher.
  */
 #ifndef _POM_TESTS_KUNIT_H
 #define _POM_TESTS_KUNIT_H
@@ -10,9 +14,12 @@
 
 #include "../pyobjmem.h"
 
+/* The orders of taking and giving back n blocks are (2n - 1)(2n - 3)...1. */
+#define POM_ORDER_MOST	6
+
 /**
  * struct pom_fixture - a heap and a session in it
- * @heap: the heap; it does not collect by itself
+ * @heap: the heap; it neither collects nor trims by itself
  * @session: its only session
  * @stash: memory for operations
  */
@@ -22,11 +29,56 @@ struct pom_fixture {
 	struct pom_stash stash;
 };
 
+/**
+ * struct pom_differs - the first thing that is not as it should be
+ * @what: what
+ * @got: its value
+ * @expected: the value that it should have
+ */
+struct pom_differs {
+	const char *what;
+	u64 got;
+	u64 expected;
+};
+
+/* Conditions are checked millions of times: KUnit hears of those that do not hold. */
+static inline bool pom_same(struct pom_differs *differs, const char *what, u64 got,
+			    u64 expected)
+{
+	if (likely(got == expected))
+		return true;
+	*differs = (struct pom_differs) { what, got, expected };
+	return false;
+}
+
+#define POM_ASSERT_SAME(test, same, differs, fmt, ...)	do {				\
+	const struct pom_differs *_differs = (differs);					\
+											\
+	KUNIT_ASSERT_TRUE_MSG(test, same, "%s: got %#llx, expected %#llx: " fmt,	\
+			      _differs->what, _differs->got, _differs->expected,	\
+			      ##__VA_ARGS__);						\
+} while (0)
+
+extern unsigned long pom_random_seed;
+extern unsigned int pom_order_blocks;
+
 int pom_fixture_suite_init(struct kunit_suite *suite);
 void pom_fixture_suite_exit(struct kunit_suite *suite);
 int pom_fixture_init(struct kunit *test);
 void pom_fixture_exit(struct kunit *test);
 u64 pom_fixture_create(struct kunit *test, u32 slots, u32 payload);
+void pom_fixture_put(struct kunit *test, u64 handle);
 u64 pom_fixture_collect(struct kunit *test, u32 generation);
+int pom_fixture_take(struct pom_fixture *f, struct pom_space *space, u64 size,
+		     struct pom_block *block);
+void pom_fixture_give(struct pom_fixture *f, struct pom_space *space,
+		      const struct pom_block *block);
+void pom_fixture_trim(struct pom_fixture *f);
+
+u32 pom_order_count(u32 blocks);
+void pom_order_decode(u32 number, u32 blocks, u8 *order);
+char *pom_order_name(const u8 *order, u32 blocks, char *name);
+
+bool pom_recount(struct pom_space *space, struct pom_differs *differs);
 
 #endif /* _POM_TESTS_KUNIT_H */

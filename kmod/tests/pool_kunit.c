@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit: blocks, pools, arenas and handles, exhaustively where they are small.
+ * KUnit: pages of blocks: which block is taken, from which page, and which pages
+ * are kept. All orders of few blocks are in order_kunit.c.
  */
 #include <linux/slab.h>
 
 #include "kunit.h"
-
-#define FEW	6	/* blocks whose orders are all tried */
 
 /* Blocks under test. */
 struct blocks {
@@ -28,76 +27,20 @@ static struct blocks *blocks_new(struct kunit *test, u64 size)
 
 static void block_take(struct kunit *test, struct blocks *b, u32 i)
 {
-	struct pom_fixture *f = test->priv;
-	int ret;
-
-	do {
-		pom_heap_lock(f->heap);
-		pom_stash_begin(&f->stash);
-		ret = pom_block_alloc(b->space, b->size, &f->stash, &b->block[i]);
-		pom_heap_unlock(f->heap);
-	} while (ret == -EAGAIN && !pom_stash_fill(&f->stash));
-	KUNIT_ASSERT_EQ(test, ret, 0);
+	KUNIT_ASSERT_EQ(test, pom_fixture_take(test->priv, b->space, b->size, &b->block[i]), 0);
 }
 
 static void block_give(struct kunit *test, struct blocks *b, u32 i)
 {
-	struct pom_fixture *f = test->priv;
-
-	pom_heap_lock(f->heap);
-	pom_block_free(b->space, b->block[i].pool, b->block[i].index);
-	pom_heap_unlock(f->heap);
+	pom_fixture_give(test->priv, b->space, &b->block[i]);
 }
 
-static void trim(struct kunit *test)
+static void recount(struct kunit *test, struct blocks *b)
 {
-	struct pom_fixture *f = test->priv;
+	struct pom_differs differs;
 
-	pom_heap_lock(f->heap);
-	pom_pool_trim(&f->heap->space[POM_OBJECTS]);
-	pom_pool_trim(&f->heap->space[POM_DATA]);
-	pom_heap_unlock(f->heap);
-}
-
-/* All permutations by Heap's algorithm, iteratively; false after the last. */
-static bool permute(u8 *order, u8 *count, u32 n)
-{
-	u32 i = 1;
-
-	while (i < n && count[i] >= i)
-		count[i++] = 0;
-	if (i >= n)
-		return false;
-	swap(order[i], order[i % 2 ? count[i] : 0]);
-	count[i]++;
-	return true;
-}
-
-static void every_order_of_freeing_leaves_nothing(struct kunit *test)
-{
-	struct blocks *b = blocks_new(test, POM_CLASS_STEP);
-	u8 order[FEW], count[FEW];
-	u32 n, i;
-
-	for (b->size = POM_CLASS_STEP; b->size <= POM_CLASS_MAX; b->size += POM_CLASS_STEP) {
-		for (n = 1; n <= FEW; n++) {
-			memset(count, 0, sizeof(count));
-			for (i = 0; i < n; i++)
-				order[i] = i;
-			do {
-				for (i = 0; i < n; i++)
-					block_take(test, b, i);
-				KUNIT_ASSERT_EQ(test, b->space->used, n * b->size);
-				for (i = 0; i < n; i++)
-					block_give(test, b, order[i]);
-				KUNIT_ASSERT_EQ(test, b->space->used, 0ULL);
-				KUNIT_ASSERT_EQ(test, b->space->empty, 1);
-			} while (permute(order, count, n));
-		}
-		trim(test);
-		KUNIT_ASSERT_EQ(test, b->space->pages, 0ULL);
-		cond_resched();
-	}
+	POM_ASSERT_SAME(test, pom_recount(b->space, &differs), &differs, "blocks of %llu bytes",
+			b->size);
 }
 
 static void every_class_fills_its_page(struct kunit *test)
@@ -127,7 +70,7 @@ static void every_class_fills_its_page(struct kunit *test)
 		}
 		for (i = 0; i < n; i++)
 			block_give(test, b, i);
-		trim(test);
+		pom_fixture_trim(test->priv);
 	}
 }
 
@@ -156,26 +99,42 @@ static void the_lowest_block_is_taken(struct kunit *test)
 			block_give(test, b, i);
 }
 
+/* A page a bucket, in whatever order they got there: they fill one after the other. */
 static void the_fullest_pool_is_used_first(struct kunit *test)
 {
+	static const u8 live[][POM_BUCKETS] = {
+		{ 0, 2, 4, 6, 7 }, { 7, 6, 4, 2, 0 }, { 4, 7, 0, 2, 6 }, { 1, 3, 5, 7, 0 },
+	};
 	struct blocks *b = blocks_new(test, 512);
-	struct pom_pool *sparse, *dense;
-	u32 i;
+	struct pom_pool *pool[POM_BUCKETS];
+	u32 row, p, i, fullest;
 
-	for (i = 0; i < 16; i++)
-		block_take(test, b, i);
-	dense = b->block[0].pool;
-	sparse = b->block[8].pool;
-	KUNIT_ASSERT_PTR_NE(test, dense, sparse);
-	for (i = 9; i < 16; i++)
-		block_give(test, b, i);
-	block_give(test, b, 0);
-	block_take(test, b, 0);
-	KUNIT_EXPECT_PTR_EQ(test, b->block[0].pool, dense);
-	block_take(test, b, 9);
-	KUNIT_EXPECT_PTR_EQ(test, b->block[9].pool, sparse);
-	for (i = 0; i < 10; i++)
-		block_give(test, b, i);
+	for (row = 0; row < ARRAY_SIZE(live); row++) {
+		for (i = 0; i < 8 * POM_BUCKETS; i++)
+			block_take(test, b, i);
+		for (p = 0; p < POM_BUCKETS; p++) {
+			pool[p] = b->block[8 * p].pool;
+			for (i = live[row][p]; i < 8; i++)
+				block_give(test, b, 8 * p + i);
+			recount(test, b);
+		}
+		for (;;) {
+			fullest = POM_BUCKETS;
+			for (p = 0; p < POM_BUCKETS; p++)
+				if (pool[p]->live < 8 &&
+				    (fullest == POM_BUCKETS || pool[p]->live > pool[fullest]->live))
+					fullest = p;
+			if (fullest == POM_BUCKETS)
+				break;
+			i = 8 * fullest + pool[fullest]->live;
+			block_take(test, b, i);
+			KUNIT_ASSERT_PTR_EQ(test, b->block[i].pool, pool[fullest]);
+			recount(test, b);
+		}
+		for (i = 0; i < 8 * POM_BUCKETS; i++)
+			block_give(test, b, i);
+		pom_fixture_trim(test->priv);
+	}
 }
 
 static void a_few_empty_pools_are_kept(struct kunit *test)
@@ -191,115 +150,42 @@ static void a_few_empty_pools_are_kept(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, b->space->pages, 1ULL + POM_EMPTY_KEPT);
 	KUNIT_EXPECT_EQ(test, b->space->empty, 1U + POM_EMPTY_KEPT);
 	KUNIT_EXPECT_EQ(test, b->space->spare, (u32)POM_EMPTY_KEPT);
-	trim(test);
+	pom_fixture_trim(test->priv);
 	KUNIT_EXPECT_EQ(test, b->space->pages, 0ULL);
 	KUNIT_EXPECT_EQ(test, b->space->arenas, 0);
 }
 
-static void runs_fit_into_every_hole(struct kunit *test)
+/* Every number of blocks in use: the right list, and the lowest free one is next. */
+static void every_fullness_has_its_bucket(struct kunit *test)
 {
-	struct blocks *b = blocks_new(test, POM_POOL_BYTES);
-	u32 n, i, link;
-
-	/* An arena of single pages, a hole of n of them, a run of n. */
-	for (n = 1; n < POM_ARENA_POOLS; n++) {
-		b->size = POM_POOL_BYTES;
-		for (i = 0; i < POM_ARENA_POOLS; i++)
-			block_take(test, b, i);
-		KUNIT_ASSERT_EQ(test, b->space->arenas, 1);
-		link = b->block[1].link;
-		for (i = 1; i <= n && i < POM_ARENA_POOLS; i++)
-			block_give(test, b, i);
-		b->size = n * POM_POOL_BYTES;
-		block_take(test, b, POM_ARENA_POOLS);
-		KUNIT_EXPECT_EQ(test, b->block[POM_ARENA_POOLS].link, link);
-		KUNIT_EXPECT_EQ(test, b->space->arenas, 1);
-		block_give(test, b, POM_ARENA_POOLS);
-		b->size = POM_POOL_BYTES;
-		block_give(test, b, 0);
-		for (i = n + 1; i < POM_ARENA_POOLS; i++)
-			block_give(test, b, i);
-		KUNIT_ASSERT_EQ(test, b->space->arenas, 0);
-	}
-}
-
-static void runs_cross_arenas(struct kunit *test)
-{
-	static const u32 pages[] = { 63, 64, 65, 127, 128, 129, 200, 700 };
 	struct blocks *b = blocks_new(test, 0);
-	u32 i;
+	u32 i, n;
 
-	for (i = 0; i < ARRAY_SIZE(pages); i++) {
-		b->size = pages[i] * POM_POOL_BYTES - 8;
-		block_take(test, b, i);
-		KUNIT_EXPECT_EQ(test, b->block[i].pool->pages, pages[i]);
+	for (b->size = POM_CLASS_STEP; b->size <= POM_CLASS_MAX; b->size += POM_CLASS_STEP) {
+		n = POM_POOL_BYTES / b->size;
+		for (i = 0; i < n; i++) {
+			block_take(test, b, i);
+			KUNIT_ASSERT_EQ(test, b->block[i].index, i);
+			recount(test, b);
+		}
+		/* Down again with every other block first: holes everywhere. */
+		for (i = 0; i < n; i++) {
+			block_give(test, b, i * 2 < n ? i * 2 : (i * 2 - n) | 1);
+			recount(test, b);
+		}
+		pom_fixture_trim(test->priv);
+		recount(test, b);
+		KUNIT_ASSERT_EQ(test, b->space->pages, 0ULL);
+		cond_resched();
 	}
-	for (i = 0; i < ARRAY_SIZE(pages); i += 2)
-		block_give(test, b, i);
-	for (i = 0; i < ARRAY_SIZE(pages); i += 2) {
-		b->size = pages[i] * POM_POOL_BYTES - 8;
-		block_take(test, b, i);
-	}
-	for (i = 0; i < ARRAY_SIZE(pages); i++)
-		block_give(test, b, i);
-	KUNIT_EXPECT_EQ(test, b->space->pages, 0ULL);
-	KUNIT_EXPECT_EQ(test, b->space->arenas, 0);
-	KUNIT_EXPECT_EQ(test, b->space->slack, 0ULL);
-}
-
-static void a_generation_is_never_given_twice(struct kunit *test)
-{
-	struct pom_fixture *f = test->priv;
-	u32 last = 0, i;
-	u64 handle;
-
-	/* The page goes and comes back, and so does the arena. */
-	for (i = 0; i < 100; i++) {
-		handle = pom_fixture_create(test, 0, 40);
-		KUNIT_EXPECT_EQ(test, lower_32_bits(handle), 0);
-		KUNIT_EXPECT_GT(test, upper_32_bits(handle), last);
-		last = upper_32_bits(handle);
-		pom_heap_lock(f->heap);
-		KUNIT_EXPECT_EQ(test, pom_object_put(&f->session, handle), 0);
-		pom_heap_unlock(f->heap);
-		trim(test);
-		KUNIT_EXPECT_EQ(test, f->heap->pages, 0ULL);
-	}
-}
-
-static void a_place_without_generations_is_left(struct kunit *test)
-{
-	struct pom_fixture *f = test->priv;
-	struct pom_object obj;
-	u64 first, last, next;
-
-	first = pom_fixture_create(test, 0, 40);
-	pom_heap_lock(f->heap);
-	pom_object_at(f->heap, pom_link(first), &obj);
-	obj.block.pool->arena->generation[0] = U32_MAX;
-	pom_heap_unlock(f->heap);
-	last = pom_fixture_create(test, 0, 40);
-	KUNIT_EXPECT_EQ(test, upper_32_bits(last), U32_MAX);
-	next = pom_fixture_create(test, 0, 40);
-	KUNIT_EXPECT_NE(test, pom_link(next) / POM_POOL_LINKS, 0);
-	pom_heap_lock(f->heap);
-	KUNIT_EXPECT_EQ(test, pom_object_put(&f->session, first), 0);
-	KUNIT_EXPECT_EQ(test, pom_object_put(&f->session, last), 0);
-	pom_heap_unlock(f->heap);
-	last = pom_fixture_create(test, 0, 56);
-	KUNIT_EXPECT_NE(test, pom_link(last) / POM_POOL_LINKS, 0);
 }
 
 static struct kunit_case pool_cases[] = {
-	KUNIT_CASE(every_order_of_freeing_leaves_nothing),
 	KUNIT_CASE(every_class_fills_its_page),
 	KUNIT_CASE(the_lowest_block_is_taken),
 	KUNIT_CASE(the_fullest_pool_is_used_first),
 	KUNIT_CASE(a_few_empty_pools_are_kept),
-	KUNIT_CASE(runs_fit_into_every_hole),
-	KUNIT_CASE(runs_cross_arenas),
-	KUNIT_CASE(a_generation_is_never_given_twice),
-	KUNIT_CASE(a_place_without_generations_is_left),
+	KUNIT_CASE(every_fullness_has_its_bucket),
 	{}
 };
 
