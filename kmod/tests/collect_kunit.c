@@ -1,29 +1,41 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * KUnit: the collector against brute force reachability. All directed graphs of
- * up to GRAPH_MAX objects with every pattern of holds, then random ones.
+ * up to 4 objects with every pattern of holds, then random ones.
  */
 #include <linux/bitmap.h>
+#include <linux/file.h>
 #include <linux/module.h>
 #include <linux/prandom.h>
 #include <linux/slab.h>
 
 #include "kunit.h"
 
-/* 4 is 2^20 graphs: seconds natively, an hour in an emulated kernel with KASAN. */
+/* 4 is 2^20 graphs: seconds natively, half an hour in an emulated kernel with KASAN. */
 static unsigned int graph_objects = 3;
 module_param(graph_objects, uint, 0444);
 MODULE_PARM_DESC(graph_objects, "KUnit: objects of the graphs that are all tried (1 to 4, default 3)");
 
-static unsigned int random_graphs = 200;
+static unsigned int random_graphs = 50;
 module_param(random_graphs, uint, 0444);
-MODULE_PARM_DESC(random_graphs, "KUnit: number of random graphs (default 200)");
+MODULE_PARM_DESC(random_graphs, "KUnit: number of random graphs (default 50)");
 
 #define NODES	200
+
+/* By what an object is held. */
+enum holder {
+	SESSION,
+	ROOT,
+	TICKET,
+	HOLDERS,
+};
 
 /* A graph: edges as a matrix, and who is held. */
 struct graph {
 	u32 n;
+	u32 times;		/* slots for each edge: 1 or 2 */
+	enum holder by[NODES];
+	struct file *ticket[NODES];
 	DECLARE_BITMAP(edge, NODES * NODES);
 	DECLARE_BITMAP(held, NODES);
 	DECLARE_BITMAP(reach, NODES);
@@ -56,7 +68,7 @@ static void graph_link(struct kunit *test, struct graph *g)
 {
 	struct pom_fixture *f = test->priv;
 	struct pyobjmem_set_ref cmd = {};
-	u32 i, j;
+	u32 i, j, k;
 
 	for (i = 0; i < g->n; i++) {
 		for (j = 0; j < g->n; j++) {
@@ -64,11 +76,58 @@ static void graph_link(struct kunit *test, struct graph *g)
 				continue;
 			cmd.handle = g->handle[i];
 			cmd.value = g->handle[j];
-			cmd.slot = j;
-			pom_heap_lock(f->heap);
-			KUNIT_ASSERT_EQ(test, pom_object_set_ref(&f->session, &cmd), 0);
-			pom_heap_unlock(f->heap);
+			for (k = 0; k < g->times; k++) {
+				cmd.slot = k * g->n + j;
+				pom_heap_lock(f->heap);
+				KUNIT_ASSERT_EQ(test, pom_object_set_ref(&f->session, &cmd), 0);
+				pom_heap_unlock(f->heap);
+			}
 		}
+	}
+}
+
+static void set_root(struct kunit *test, u32 root, u64 handle)
+{
+	struct pyobjmem_set_root cmd = { .root = root, .handle = handle };
+	struct pom_fixture *f = test->priv;
+
+	pom_heap_lock(f->heap);
+	KUNIT_ASSERT_EQ(test, pom_heap_set_root(&f->session, &cmd), 0);
+	pom_heap_unlock(f->heap);
+	pom_heap_settle(f->heap);
+}
+
+/* What is held by a root or a ticket is not held by the session any more. */
+static void graph_hold(struct kunit *test, struct graph *g)
+{
+	struct pom_fixture *f = test->priv;
+	u32 i;
+
+	for_each_set_bit(i, g->held, g->n) {
+		if (g->by[i] == SESSION)
+			continue;
+		if (g->by[i] == ROOT) {
+			set_root(test, i, g->handle[i]);
+		} else {
+			g->ticket[i] = pom_ticket_create(&f->session, g->handle[i]);
+			KUNIT_ASSERT_FALSE(test, IS_ERR(g->ticket[i]));
+		}
+		pom_fixture_put(test, g->handle[i]);
+	}
+}
+
+/* Let go of what is held, whatever by. */
+static void graph_release(struct kunit *test, struct graph *g)
+{
+	u32 i;
+
+	for_each_set_bit(i, g->held, g->n) {
+		if (g->by[i] == SESSION)
+			pom_fixture_put(test, g->handle[i]);
+		else if (g->by[i] == ROOT)
+			set_root(test, i, PYOBJMEM_NONE);
+		else
+			__fput_sync(g->ticket[i]);
 	}
 }
 
@@ -105,8 +164,9 @@ static void graph_run(struct kunit *test, struct graph *g)
 	u32 i;
 
 	for (i = 0; i < g->n; i++)
-		g->handle[i] = pom_fixture_create(test, g->n, 0);
+		g->handle[i] = pom_fixture_create(test, g->times * g->n, 0);
 	graph_link(test, g);
+	graph_hold(test, g);
 	bitmap_complement(dropped, g->held, NODES);
 	graph_put(test, g, dropped);
 	pom_fixture_collect(test, 2);
@@ -118,7 +178,7 @@ static void graph_run(struct kunit *test, struct graph *g)
 				    NODES * g->n, g->edge, g->n, g->held);
 	KUNIT_ASSERT_EQ(test, f->heap->objects, (u64)bitmap_weight(g->reach, NODES));
 
-	graph_put(test, g, g->held);
+	graph_release(test, g);
 	pom_fixture_collect(test, 2);
 	KUNIT_ASSERT_EQ(test, f->heap->objects, 0ULL);
 }
@@ -129,30 +189,48 @@ static struct graph *graph_new(struct kunit *test, u32 n)
 
 	KUNIT_ASSERT_NOT_NULL(test, g);
 	g->n = n;
+	g->times = 1;
 	return g;
 }
 
+/* The graph whose edges and holds are the bits of two numbers. */
+static void small_graph(struct graph *g, u32 edges, u32 held)
+{
+	u32 i;
+
+	bitmap_zero(g->edge, NODES * NODES);
+	for (i = 0; i < g->n * g->n; i++)
+		if (edges & BIT(i))
+			__set_bit(i / g->n * NODES + i % g->n, g->edge);
+	bitmap_zero(g->held, NODES);
+	for (i = 0; i < g->n; i++)
+		if (held & BIT(i))
+			__set_bit(i, g->held);
+}
+
+/* Held by the session, and then by others as well: each object in turn by each. */
 static void every_small_graph(struct kunit *test)
 {
 	struct graph *g = graph_new(test, 0);
-	u32 edges, held, i;
+	u32 edges, held, i, graphs = 0;
 
 	for (g->n = 1; g->n <= min(graph_objects, 4U); g->n++) {
 		for (edges = 0; edges < 1U << (g->n * g->n); edges++) {
 			for (held = 0; held < 1U << g->n; held++) {
-				bitmap_zero(g->edge, NODES * NODES);
-				bitmap_zero(g->held, NODES);
-				for (i = 0; i < g->n * g->n; i++)
-					if (edges & (1U << i))
-						__set_bit(i / g->n * NODES + i % g->n, g->edge);
+				small_graph(g, edges, held);
 				for (i = 0; i < g->n; i++)
-					if (held & (1U << i))
-						__set_bit(i, g->held);
+					g->by[i] = SESSION;
 				graph_run(test, g);
+				for (i = 0; i < g->n; i++)
+					g->by[i] = (edges + held + i) % HOLDERS;
+				if (held)
+					graph_run(test, g);
+				graphs++;
 			}
 			cond_resched();
 		}
 	}
+	kunit_info(test, "%u graphs", graphs);
 }
 
 static void random_graph(struct graph *g, struct rnd_state *rnd)
@@ -168,7 +246,12 @@ static void random_graph(struct graph *g, struct rnd_state *rnd)
 			__set_bit(i * NODES + prandom_u32_state(rnd) % g->n, g->edge);
 		if (prandom_u32_state(rnd) % 32 == 0)
 			__set_bit(i, g->held);
+		/* No two by the same root. */
+		g->by[i] = prandom_u32_state(rnd) % HOLDERS;
+		if (g->by[i] == ROOT && i >= PYOBJMEM_ROOTS)
+			g->by[i] = TICKET;
 	}
+	g->times = 1 + prandom_u32_state(rnd) % 2;
 }
 
 static void random_large_graphs(struct kunit *test)
@@ -177,7 +260,7 @@ static void random_large_graphs(struct kunit *test)
 	struct rnd_state rnd;
 	u32 i;
 
-	prandom_seed_state(&rnd, 42);
+	prandom_seed_state(&rnd, pom_random_seed);
 	for (i = 0; i < random_graphs; i++) {
 		random_graph(g, &rnd);
 		graph_run(test, g);
@@ -193,15 +276,16 @@ static void generations_find_it_in_the_end(struct kunit *test)
 	struct rnd_state rnd;
 	u32 i, k;
 
-	prandom_seed_state(&rnd, 7);
+	prandom_seed_state(&rnd, pom_random_seed + 1);
 	for (i = 0; i < random_graphs; i++) {
 		random_graph(g, &rnd);
 		for (k = 0; k < g->n; k++) {
-			g->handle[k] = pom_fixture_create(test, g->n, 0);
+			g->handle[k] = pom_fixture_create(test, g->times * g->n, 0);
 			if (prandom_u32_state(&rnd) % 8 == 0)
 				pom_fixture_collect(test, prandom_u32_state(&rnd) % 3);
 		}
 		graph_link(test, g);
+		graph_hold(test, g);
 		for (k = 0; k < g->n; k++) {
 			DECLARE_BITMAP(one, NODES) = {};
 
@@ -214,7 +298,7 @@ static void generations_find_it_in_the_end(struct kunit *test)
 		pom_fixture_collect(test, 2);
 		graph_reach(g);
 		KUNIT_ASSERT_EQ(test, f->heap->objects, (u64)bitmap_weight(g->reach, NODES));
-		graph_put(test, g, g->held);
+		graph_release(test, g);
 		pom_fixture_collect(test, 2);
 		KUNIT_ASSERT_EQ(test, f->heap->objects, 0ULL);
 	}

@@ -70,7 +70,7 @@ static void it_is_what_an_array_is(struct kunit *test)
 	int up;
 
 	KUNIT_ASSERT_NOT_NULL(test, there);
-	prandom_seed_state(&rnd, 4711);
+	prandom_seed_state(&rnd, pom_random_seed);
 	for (s = 0; s < ARRAY_SIZE(steps); s++) {
 		pom_holds_init(&holds, f->session.user);
 		for (up = 7; up > 0; up -= 2) {

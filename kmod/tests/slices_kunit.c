@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit: the collector beside a client. A collection is stopped after each of its
+ * slices, and the client links, unlinks, takes, lets go and creates in between,
+ * as a model does. What the client can reach must live at all times, and what
+ * it cannot must go with the next full collection.
+ *
+ * Whoever is killed in pom_collect() stops after a slice: a thread is, each time
+ * that it waits for the lock. The worker that would finish is one that does nothing.
+ */
+#include <linux/bitmap.h>
+#include <linux/completion.h>
+#include <linux/kthread.h>
+#include <linux/module.h>
+#include <linux/prandom.h>
+#include <linux/sched/signal.h>
+
+#include "kunit.h"
+
+static unsigned int slice_rounds = 20;
+module_param(slice_rounds, uint, 0444);
+MODULE_PARM_DESC(slice_rounds, "KUnit: collections beside which a client works (default 20)");
+
+#define NODES	300
+#define SLOTS	8
+#define NONE	NODES
+
+/* What the client knows. */
+struct world {
+	struct pom_fixture *f;
+	struct rnd_state rnd;
+	u64 handle[NODES];	/* 0: there is none */
+	u32 holds[NODES];
+	u16 to[NODES][SLOTS];	/* NONE: the slot is empty */
+	u16 queue[NODES];
+	DECLARE_BITMAP(reach, NODES);
+	struct pom_differs differs;
+
+	struct task_struct *collector;
+	struct completion go;
+	struct completion ready;
+	struct completion done;
+	u32 generation;
+	bool stop;
+	u64 between;		/* operations between slices */
+};
+
+static u32 below(struct world *w, u32 limit)
+{
+	return prandom_u32_state(&w->rnd) % limit;
+}
+
+static struct world *world_new(struct kunit *test)
+{
+	struct world *w = kunit_kzalloc(test, sizeof(*w), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, w);
+	w->f = test->priv;
+	prandom_seed_state(&w->rnd, pom_random_seed);
+	init_completion(&w->go);
+	init_completion(&w->ready);
+	init_completion(&w->done);
+	return w;
+}
+
+static bool same(struct world *w, const char *what, u64 got, u64 expected)
+{
+	return pom_same(&w->differs, what, got, expected);
+}
+
+/* What can be reached from what is held. */
+static void world_reach(struct world *w)
+{
+	u32 head = 0, tail = 0, i, s;
+
+	bitmap_zero(w->reach, NODES);
+	for (i = 0; i < NODES; i++) {
+		if (w->holds[i]) {
+			__set_bit(i, w->reach);
+			w->queue[tail++] = i;
+		}
+	}
+	while (head < tail) {
+		i = w->queue[head++];
+		for (s = 0; s < SLOTS; s++)
+			if (w->to[i][s] != NONE && !__test_and_set_bit(w->to[i][s], w->reach))
+				w->queue[tail++] = w->to[i][s];
+	}
+}
+
+/* --- The client ------------------------------------------------------------ */
+
+static bool node_create(struct world *w, u32 i)
+{
+	struct pyobjmem_create cmd = { .slots = SLOTS };
+	struct pom_args args = {};
+	u32 s;
+	int ret;
+
+	do {
+		pom_heap_lock(w->f->heap);
+		pom_stash_begin(&w->f->stash);
+		ret = pom_object_create(&w->f->session, &cmd, &args, &w->f->stash);
+		pom_heap_unlock(w->f->heap);
+	} while (ret == -EAGAIN && !pom_stash_fill(&w->f->stash));
+	w->handle[i] = cmd.out_handle;
+	w->holds[i] = 1;
+	for (s = 0; s < SLOTS; s++)
+		w->to[i][s] = NONE;
+	return same(w, "CREATE", ret, 0);
+}
+
+static bool node_put(struct world *w, u32 i)
+{
+	int ret;
+
+	w->holds[i]--;
+	pom_heap_lock(w->f->heap);
+	ret = pom_object_put(&w->f->session, w->handle[i]);
+	pom_heap_unlock(w->f->heap);
+	pom_heap_settle(w->f->heap);
+	return same(w, "PUT", ret, 0);
+}
+
+static bool node_link(struct world *w, u32 i, u32 slot, u32 to)
+{
+	struct pyobjmem_set_ref cmd = { .handle = w->handle[i], .slot = slot };
+	int ret;
+
+	if (to != NONE)
+		cmd.value = w->handle[to];
+	w->to[i][slot] = to;
+	pom_heap_lock(w->f->heap);
+	ret = pom_object_set_ref(&w->f->session, &cmd);
+	pom_heap_unlock(w->f->heap);
+	pom_heap_settle(w->f->heap);
+	return same(w, "SET_REF", ret, 0);
+}
+
+static bool node_follow(struct world *w, u32 i, u32 slot)
+{
+	struct pyobjmem_get_ref cmd = { .handle = w->handle[i], .slot = slot };
+	u32 to = w->to[i][slot];
+	int ret;
+
+	do {
+		pom_heap_lock(w->f->heap);
+		pom_stash_begin(&w->f->stash);
+		ret = pom_object_get_ref(&w->f->session, &cmd, &w->f->stash);
+		pom_heap_unlock(w->f->heap);
+	} while (ret == -EAGAIN && !pom_stash_fill(&w->f->stash));
+	if (to != NONE)
+		w->holds[to]++;
+	return same(w, "GET_REF", ret, 0) &&
+	       same(w, "what a slot names", cmd.out_handle,
+		    to == NONE ? PYOBJMEM_NONE : w->handle[to]);
+}
+
+/* One that is held, NONE if nothing is. */
+static u32 any_held(struct world *w)
+{
+	u32 first = below(w, NODES), i;
+
+	for (i = 0; i < NODES; i++)
+		if (w->holds[(first + i) % NODES])
+			return (first + i) % NODES;
+	return NONE;
+}
+
+static bool client_step(struct world *w)
+{
+	u32 i = any_held(w), slot = below(w, SLOTS), n = below(w, NODES);
+
+	w->between++;
+	if (i == NONE || below(w, 16) == 0)
+		return w->handle[n] || node_create(w, n);
+	switch (below(w, 8)) {
+	case 0:
+		return node_link(w, i, slot, NONE);
+	case 1:
+	case 2:
+		return node_link(w, i, slot, any_held(w));
+	case 3:
+	case 4:
+		return node_follow(w, i, slot);
+	default:
+		return node_put(w, i);
+	}
+}
+
+/* --- The collector --------------------------------------------------------- */
+
+static void do_not_finish(struct work_struct *work)
+{
+}
+
+static int collector(void *data)
+{
+	struct world *w = data;
+
+	allow_signal(SIGKILL);
+	for (;;) {
+		wait_for_completion(&w->go);
+		if (w->stop)
+			return 0;
+		flush_signals(current);
+		complete(&w->ready);
+		pom_collect(w->f->heap, w->generation, NULL);
+		complete(&w->done);
+	}
+}
+
+/* Begin a collection if none is under way, and do one slice of it (or some more). */
+static void collect_slice(struct world *w)
+{
+	pom_heap_lock(w->f->heap);
+	complete(&w->go);
+	wait_for_completion(&w->ready);
+	/* On another processor it may only be coming, or it spins while we run. */
+	while (READ_ONCE(w->collector->__state) != TASK_KILLABLE)
+		schedule_timeout_uninterruptible(1);
+	pom_heap_unlock(w->f->heap);
+	send_sig(SIGKILL, w->collector, 1);
+	wait_for_completion(&w->done);
+}
+
+static bool collector_start(struct world *w)
+{
+	w->collector = kthread_run(collector, w, "pyobjmem-collect");
+	if (IS_ERR(w->collector))
+		return false;
+	get_task_struct(w->collector);
+	return true;
+}
+
+static void collector_stop(struct world *w)
+{
+	w->stop = true;
+	complete(&w->go);
+	kthread_stop(w->collector);
+	put_task_struct(w->collector);
+}
+
+/* --- The test -------------------------------------------------------------- */
+
+/* What can be reached lives; after a collection, nothing else does. */
+static bool world_same(struct world *w, bool nothing_else)
+{
+	struct pom_object obj;
+	bool lives;
+	u32 i;
+
+	world_reach(w);
+	for (i = 0; i < NODES; i++) {
+		if (!w->handle[i])
+			continue;
+		pom_heap_lock(w->f->heap);
+		lives = !pom_object_find(w->f->heap, w->handle[i], &obj);
+		pom_heap_unlock(w->f->heap);
+		if (test_bit(i, w->reach) ? !same(w, "what is reached lives", lives, true) :
+		    nothing_else && !same(w, "what is not reached lives", lives, false))
+			return false;
+	}
+	if (!nothing_else)
+		return true;
+	for (i = 0; i < NODES; i++)
+		if (!test_bit(i, w->reach))
+			w->handle[i] = PYOBJMEM_NONE;
+	return same(w, "objects", w->f->heap->objects, bitmap_weight(w->reach, NODES));
+}
+
+/* As many objects as there can be, in a tangle of which little is held. */
+static bool world_build(struct world *w)
+{
+	u32 i, s, keep = 1 + below(w, 40);
+
+	for (i = 0; i < NODES; i++)
+		if (!w->handle[i] && below(w, 8) && !node_create(w, i))
+			return false;
+	for (i = 0; i < NODES; i++)
+		for (s = 0; w->holds[i] && s < SLOTS; s++)
+			if (below(w, 4) == 0 && !node_link(w, i, s, any_held(w)))
+				return false;
+	for (i = 0; i < NODES; i++)
+		while (w->holds[i] && below(w, keep))
+			if (!node_put(w, i))
+				return false;
+	return true;
+}
+
+/* A collection of any generation, to its end or not, and then a full one */
+static bool round_run(struct kunit *test, struct world *w)
+{
+	u32 steps = 1 << below(w, 6), i;
+
+	if (!world_build(w))
+		return false;
+	w->generation = below(w, PYOBJMEM_GENERATIONS);
+	do {
+		collect_slice(w);
+		if (READ_ONCE(w->f->heap->gc.phase) == POM_IDLE)
+			break;
+		for (i = 0; i < steps; i++)
+			if (!client_step(w))
+				return false;
+		if (!world_same(w, false))
+			return false;
+	} while (below(w, 64));
+	pom_fixture_collect(test, 2);
+	return world_same(w, true);
+}
+
+static void what_can_be_reached_lives(struct kunit *test)
+{
+	struct world *w = world_new(test);
+	u32 round;
+	bool good = true;
+
+	INIT_WORK(&w->f->heap->collect, do_not_finish);
+	KUNIT_ASSERT_TRUE(test, collector_start(w));
+	for (round = 0; good && round < slice_rounds; round++) {
+		good = round_run(test, w);
+		cond_resched();
+	}
+	collector_stop(w);
+	flush_work(&w->f->heap->collect);
+	POM_ASSERT_SAME(test, good, &w->differs, "round %u, %llu operations between slices",
+			round, w->between);
+	kunit_info(test, "%llu slices, %llu operations between them", w->f->heap->gc.slices,
+		   w->between);
+	KUNIT_EXPECT_GT(test, w->between, 10ULL * slice_rounds);
+}
+
+static struct kunit_case slices_cases[] = {
+	KUNIT_CASE(what_can_be_reached_lives),
+	{}
+};
+
+static struct kunit_suite slices_suite = {
+	.name = "pyobjmem_slices",
+	.suite_init = pom_fixture_suite_init,
+	.suite_exit = pom_fixture_suite_exit,
+	.init = pom_fixture_init,
+	.exit = pom_fixture_exit,
+	.test_cases = slices_cases,
+};
+
+kunit_test_suite(slices_suite);
