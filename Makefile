@@ -60,6 +60,9 @@ check-kcsan: packages-check	## run those tests that use threads on a kernel that
 coverage: packages-check	## print which lines of the module the tests reach, and list the others
 	+@scripts/coverage
 
+kunit: packages-check	## run the KUnit suites natively, in User Mode Linux (which is made first: some minutes)
+	+@scripts/check-kunit
+
 style:			## run checkpatch, sparse and kernel-doc
 	+@scripts/style
 
@@ -101,4 +104,4 @@ help:			## list this
 	@sed -n 's/^\([a-z-]*\):.*## */  \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 .PHONY: all module userspace selftests run check style sparse install install-files load unload
-.PHONY: check-debug check-kcsan coverage packages packages-check clean help
+.PHONY: check-debug check-kcsan coverage kunit packages packages-check clean help

@@ -4,15 +4,10 @@
 # What 'make check', 'make check-debug' and 'make coverage' share: the selftests
 # and the KUnit suites on the debug kernel. On top of parts.sh.
 
-# KUnit's own module, and the suites that ours runs when it is loaded
+# KUnit's own module
 kunit_module()
 {
 	echo "$(scripts/kernel headers "$release")/lib/kunit/kunit.ko"
-}
-
-kunit_suites()
-{
-	sed -n 's/^\t\.name = "\(.*\)",$/\1/p' kmod/tests/*_kunit.c
 }
 
 # An hour of graphs is left to 'make kunit', which runs natively.

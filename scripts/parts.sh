@@ -161,6 +161,12 @@ join()
 	skipped=$((skipped + s))
 }
 
+# The KUnit suites that the module has
+kunit_suites()
+{
+	sed -n 's/^\t\.name = "\(.*\)",$/\1/p' kmod/tests/*_kunit.c
+}
+
 # The sum, whose exit status is that of the script
 finish()
 {

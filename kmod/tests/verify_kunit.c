@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit: verify finds what is wrong. Each identity that it recounts is broken, one
+ * at a time, in a heap that has one of everything; it must say so, and find
+ * the heap in order again when that was undone.
+ */
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+
+#include "kunit.h"
+
+#define ROOM	256
+
+/**
+ * struct scene - a heap that has one of everything
+ * @heap: the heap
+ * @session: its session
+ * @parent: held; names @child
+ * @child: a candidate of the oldest generation; names @young
+ * @young: a candidate too, and young
+ * @run: a large object
+ * @spare: what a change keeps until it is undone
+ */
+struct scene {
+	struct pom_heap *heap;
+	struct pom_session *session;
+	struct pom_object parent;
+	struct pom_object child;
+	struct pom_object young;
+	struct pom_object run;
+	u64 spare;
+};
+
+static struct pom_arena *scene_arena(struct scene *s)
+{
+	return s->parent.block.pool->arena;
+}
+
+static struct pom_space *scene_space(struct scene *s)
+{
+	return &s->heap->space[POM_OBJECTS];
+}
+
+/* --- What can be wrong: done with @by 1, undone with @by -1 ------------------ */
+
+static void live_of_a_pool(struct scene *s, int by)
+{
+	s->parent.block.pool->live += by;
+}
+
+static void empty_run(struct scene *s, int by)
+{
+	s->run.block.pool->live -= by;
+	s->run.block.pool->free[0] ^= 1;
+}
+
+static void free_block(struct scene *s, int by)
+{
+	struct pom_pool *pool = s->parent.block.pool;
+	u32 index = find_first_bit((unsigned long *)pool->free, pool->blocks);
+
+	*(u8 *)(pool->base + index * pool->size + pool->size - 1) ^= 1;
+}
+
+static void place_free_and_taken(struct scene *s, int by)
+{
+	scene_arena(s)->free_pools ^= 1ULL << s->parent.block.pool->place;
+}
+
+static void place_neither(struct scene *s, int by)
+{
+	scene_arena(s)->free_pools ^= 1ULL << (POM_ARENA_POOLS - 1);
+}
+
+static void pool_without_page(struct scene *s, int by)
+{
+	void **page = &scene_arena(s)->page[s->parent.block.pool->place];
+	u64 old = (unsigned long)*page;
+
+	*page = by > 0 ? NULL : (void *)(unsigned long)s->spare;
+	s->spare = old;
+	place_free_and_taken(s, by);
+}
+
+static void pages_of_an_arena(struct scene *s, int by)
+{
+	scene_arena(s)->pages += by;
+}
+
+static void bytes_of_a_space(struct scene *s, int by)
+{
+	scene_space(s)->used += by * POM_CLASS_STEP;
+}
+
+static void objects_of_a_heap(struct scene *s, int by)
+{
+	s->heap->objects += by;
+}
+
+static void pages_of_a_heap(struct scene *s, int by)
+{
+	s->heap->pages += by;
+}
+
+static void hold_of_nothing(struct scene *s, int by)
+{
+	u64 cursor = 0;
+
+	pom_holds_next(&s->session->holds, &cursor)->link ^= 1;
+}
+
+static void holds_of_a_session(struct scene *s, int by)
+{
+	s->session->holds.count += by;
+}
+
+static void slot_of_no_block(struct scene *s, int by)
+{
+	*pom_object_slot(&s->parent, 0) ^= 1;
+}
+
+static void slot_of_another_generation(struct scene *s, int by)
+{
+	*pom_object_slot(&s->parent, 0) ^= 1ULL << 32;
+}
+
+static void external_count(struct scene *s, int by)
+{
+	s->parent.side->ext += by;
+}
+
+static void internal_count(struct scene *s, int by)
+{
+	s->child.side->in += by;
+}
+
+static void state_of_a_candidate(struct scene *s, int by)
+{
+	s->parent.side->state ^= POM_CAND;
+}
+
+static void colour_while_idle(struct scene *s, int by)
+{
+	s->parent.side->state ^= POM_WHITE;
+}
+
+static void forgotten_candidate(struct scene *s, int by)
+{
+	if (by > 0)
+		pom_candidate_unflag(s->heap, &s->child);
+	else
+		pom_candidate_flag(s->heap, &s->child);
+}
+
+static void link_of_a_candidate(struct scene *s, int by)
+{
+	s->child.side->shadow ^= 1;
+}
+
+static void list_of_another_generation(struct scene *s, int by)
+{
+	u32 old = s->young.side->born;
+
+	s->young.side->born = by > 0 ? 0 : s->spare;
+	s->spare = old;
+}
+
+static void end_of_a_list(struct scene *s, int by)
+{
+	s->heap->gc.cand[2].tail ^= 1;
+}
+
+static void number_of_candidates(struct scene *s, int by)
+{
+	s->heap->gc.candidates += by;
+}
+
+static void red_zone(struct scene *s, int by)
+{
+	struct pom_block *block = &s->parent.block;
+
+	*(u8 *)pom_block_byte(block, block->pool->size - 1) ^= 1;
+}
+
+static const struct change {
+	const char *name;
+	void (*make)(struct scene *s, int by);
+	const char *says;
+	bool debug;
+} changes[] = {
+	{ "live_of_a_pool", live_of_a_pool, "live" },
+	{ "empty_run", empty_run, "empty but there" },
+	{ "free_block", free_block, "was written to" },
+	{ "place_free_and_taken", place_free_and_taken, "is free and has a page" },
+	{ "place_neither", place_neither, "neither free nor taken" },
+	{ "pool_without_page", pool_without_page, "a pool without a page" },
+	{ "pages_of_an_arena", pages_of_an_arena, ": pages" },
+	{ "bytes_of_a_space", bytes_of_a_space, "counters are not what is there" },
+	{ "objects_of_a_heap", objects_of_a_heap, "objects" },
+	{ "pages_of_a_heap", pages_of_a_heap, "heap: pages" },
+	{ "hold_of_nothing", hold_of_nothing, "holds no block" },
+	{ "holds_of_a_session", holds_of_a_session, "counted" },
+	{ "slot_of_no_block", slot_of_no_block, "names no block" },
+	{ "slot_of_another_generation", slot_of_another_generation, "names a dead object" },
+	{ "external_count", external_count, "ext is 1 more" },
+	{ "internal_count", internal_count, "in is 1 more" },
+	{ "state_of_a_candidate", state_of_a_candidate, ": state" },
+	{ "colour_while_idle", colour_while_idle, "traced by no collection" },
+	{ "forgotten_candidate", forgotten_candidate, "no candidate, names a younger" },
+	{ "link_of_a_candidate", link_of_a_candidate, "is linked wrongly" },
+	{ "list_of_another_generation", list_of_another_generation, "is on the list of" },
+	{ "end_of_a_list", end_of_a_list, "ends at" },
+	{ "number_of_candidates", number_of_candidates, "candidates" },
+	{ "red_zone", red_zone, "somebody wrote behind it", true },
+};
+
+/* --- The test ---------------------------------------------------------------- */
+
+static void scene_set(struct kunit *test, u64 object, u64 value)
+{
+	struct pyobjmem_set_ref cmd = { .handle = object, .value = value };
+	struct pom_fixture *f = test->priv;
+
+	pom_heap_lock(f->heap);
+	KUNIT_ASSERT_EQ(test, pom_object_set_ref(&f->session, &cmd), 0);
+	pom_heap_unlock(f->heap);
+}
+
+static void scene_find(struct kunit *test, u64 handle, struct pom_object *obj)
+{
+	struct pom_fixture *f = test->priv;
+
+	pom_heap_lock(f->heap);
+	KUNIT_ASSERT_EQ(test, pom_object_find(f->heap, handle, obj), 0);
+	pom_heap_unlock(f->heap);
+}
+
+static void scene_build(struct kunit *test, struct scene *s)
+{
+	struct pom_fixture *f = test->priv;
+	u64 parent = pom_fixture_create(test, 1, 3), child = pom_fixture_create(test, 1, 3);
+	u64 young;
+
+	s->heap = f->heap;
+	s->session = &f->session;
+	pom_fixture_collect(test, 2);
+	/* The date of birth moves on with what is created. */
+	pom_fixture_create(test, 1, 0);
+	pom_fixture_collect(test, 0);
+	young = pom_fixture_create(test, 1, 3);
+	scene_set(test, parent, child);
+	scene_set(test, child, young);
+	pom_fixture_put(test, child);
+	pom_fixture_put(test, young);
+	scene_find(test, parent, &s->parent);
+	scene_find(test, child, &s->child);
+	scene_find(test, young, &s->young);
+	scene_find(test, pom_fixture_create(test, 1, 2 * POM_POOL_BYTES), &s->run);
+}
+
+/* What verify says, without the end of the line */
+static char *verdict(struct kunit *test, struct pom_heap *heap, char *text)
+{
+	struct seq_file m = { .private = heap, .buf = text, .size = ROOM };
+
+	pom_verify_show(&m, NULL);
+	KUNIT_ASSERT_LT(test, m.count, (size_t)ROOM);
+	text[m.count] = 0;
+	return strim(text);
+}
+
+static void verify_finds(struct kunit *test)
+{
+	const struct change *change = test->param_value;
+	struct scene s = {};
+	char *text = kunit_kzalloc(test, ROOM, GFP_KERNEL);
+	char *says;
+
+	KUNIT_ASSERT_NOT_NULL(test, text);
+	if (change->debug && !POM_DEBUG)
+		kunit_skip(test, "only a debug build has red zones");
+	scene_build(test, &s);
+	KUNIT_EXPECT_STREQ(test, verdict(test, s.heap, text), "ok");
+
+	pom_heap_lock(s.heap);
+	change->make(&s, 1);
+	pom_heap_unlock(s.heap);
+	says = verdict(test, s.heap, text);
+	KUNIT_EXPECT_NOT_NULL_MSG(test, strstr(says, change->says), "says \"%s\", not \"%s\"",
+				  says, change->says);
+
+	pom_heap_lock(s.heap);
+	change->make(&s, -1);
+	pom_heap_unlock(s.heap);
+	KUNIT_EXPECT_STREQ(test, verdict(test, s.heap, text), "ok");
+}
+
+static void change_name(const struct change *change, char *name)
+{
+	strscpy(name, change->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(change, changes, change_name);
+
+static struct kunit_case verify_cases[] = {
+	KUNIT_CASE_PARAM(verify_finds, change_gen_params),
+	{}
+};
+
+static struct kunit_suite verify_suite = {
+	.name = "pyobjmem_verify",
+	.suite_init = pom_fixture_suite_init,
+	.suite_exit = pom_fixture_suite_exit,
+	.init = pom_fixture_init,
+	.exit = pom_fixture_exit,
+	.test_cases = verify_cases,
+};
+
+kunit_test_suite(verify_suite);
