@@ -8,7 +8,8 @@
 # all. A part that cannot run is a failure.
 #
 # PYOBJMEM_SEED in the environment is the seed of the tests that are random;
-# where it is not set, one is made up, and printed.
+# where it is not set, one is made up, and printed. PYOBJMEM_KILLS is how many
+# kills the tests of death make, where it is set.
 cd "${top:?}" || exit 1
 unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
 
@@ -107,6 +108,7 @@ selftests()
 		--add build/selftests:/selftests --add selftests/vm/run-selftests \
 		-- ${before_tests[@]+"${before_tests[@]}"} \
 			env "PYOBJMEM_SEED=$PYOBJMEM_SEED" \
+			${PYOBJMEM_KILLS:+"PYOBJMEM_KILLS=$PYOBJMEM_KILLS"} \
 			run-selftests "$limit" "${programs[@]}" "$@"
 }
 
