@@ -395,11 +395,14 @@ static void *second_side(void *argument)
 
 static void log_seen(struct __test_metadata *_metadata, const char *what, const struct seen *s)
 {
-	TH_LOG("%s: rc %d %d %d, %d %d %d; value %d %d %d, %d %d %d", what,
-	       s->result[0].rc[0], s->result[0].rc[1], s->result[0].rc[2],
-	       s->result[1].rc[0], s->result[1].rc[1], s->result[1].rc[2],
-	       s->result[0].value[0], s->result[0].value[1], s->result[0].value[2],
-	       s->result[1].value[0], s->result[1].value[1], s->result[1].value[2]);
+	int i;
+
+	TH_LOG("%s:", what);
+	for (i = 0; i < 2; i++)
+		TH_LOG("   %d: rc %d %d %d %d, value %d %d %d %d", i, s->result[i].rc[0],
+		       s->result[i].rc[1], s->result[i].rc[2], s->result[i].rc[3],
+		       s->result[i].value[0], s->result[i].value[1], s->result[i].value[2],
+		       s->result[i].value[3]);
 	TH_LOG("   %d objects, %d tickets, %d sessions, %d and %d held", s->objects, s->tickets,
 	       s->sessions, s->holds[0], s->holds[1]);
 	TH_LOG("   slots %d %d, root %d, content %d", s->slot0, s->slot2, s->root, s->content);

@@ -7,8 +7,8 @@
 #ifndef RACE_MODEL_H
 #define RACE_MODEL_H
 
-#define STEPS		3	/* most of one operation */
-#define OUTCOMES	20	/* orders of 3 and 3 steps */
+#define STEPS		4	/* most of one operation */
+#define OUTCOMES	70	/* orders of 4 and 4 steps */
 
 /* Objects, and how they begin */
 enum {

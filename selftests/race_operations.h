@@ -100,48 +100,66 @@ APPLY(get_ref)
 		m->object[*s->value].takes[s->session]++;
 }
 
-/* Take what a slot names, empty the slot, read what is held by us alone now. */
+/*
+ * Take what R names and what that names, empty the slot in between, and read
+ * what nothing but our hold keeps now. To the collector both are candidates that
+ * live by what R names: it must notice that they are taken.
+ */
 DOES(move)
 {
-	int session = side_session(scene, side);
-	__u64 handle = 0, old = 0;
+	__u64 outer = 0, inner = 0, old = 0;
+	int session = side_session(scene, side), *rc = result->rc;
 	char bytes[8];
 
-	result->rc[0] = ref_get(session, scene->handle[R], 0, &handle);
-	if (!result->rc[0])
-		result->value[0] = object_of(scene, handle);
-	result->rc[1] = ref_set(session, scene->handle[R], 0, 0, &old);
-	if (!result->rc[1])
-		result->value[1] = object_of(scene, old);
-	if (!handle) {
-		result->rc[2] = UNTRIED;
+	rc[1] = UNTRIED;
+	rc[2] = UNTRIED;
+	rc[3] = UNTRIED;
+	rc[0] = ref_get(session, scene->handle[R], 0, &outer);
+	if (rc[0])
 		return;
-	}
-	result->rc[2] = object_read(session, handle, 0, bytes, sizeof(bytes));
-	if (result->rc[2] > 0)
-		result->value[2] = bytes[0];
+	result->value[0] = object_of(scene, outer);
+	rc[1] = ref_get(session, outer, 0, &inner);
+	if (!rc[1])
+		result->value[1] = object_of(scene, inner);
+	rc[2] = ref_set(session, outer, 0, 0, &old);
+	if (!rc[2])
+		result->value[2] = object_of(scene, old);
+	if (!inner)
+		return;
+	rc[3] = object_read(session, inner, 0, bytes, sizeof(bytes));
+	if (rc[3] > 0)
+		result->value[3] = bytes[0];
 }
 
 static bool move_untried(const struct model *m, const struct step *s)
 {
 	(void)m;
-	return s->number == 2 && (s->result->rc[0] || s->result->value[0] == NOTHING);
+	return (s->number && s->result->rc[0]) ||
+	       (s->number == 3 && (s->result->rc[1] || s->result->value[1] == NOTHING));
 }
 
 APPLY(move)
 {
-	if (s->number == 2) {
-		*s->rc = model_names(m, s->session, s->result->value[0]) ?: 8;
-		*s->value = *s->rc > 0 ? s->result->value[0] : 0;
-		return;
-	}
-	*s->value = m->object[R].slot[0];
-	if (s->number == 0) {
+	int outer = s->result->value[0];
+
+	switch (s->number) {
+	case 0:
+		*s->value = m->object[R].slot[0];
+		m->object[*s->value].takes[s->session]++;
+		break;
+	case 1:
+		*s->value = m->object[outer].slot[0];
 		if (*s->value != NOTHING)
 			m->object[*s->value].takes[s->session]++;
-	} else {
-		m->object[R].slot[0] = NOTHING;
+		break;
+	case 2:
+		*s->value = m->object[outer].slot[0];
+		m->object[outer].slot[0] = NOTHING;
 		model_settle(m);
+		break;
+	default:
+		*s->rc = 8;
+		*s->value = s->result->value[1];
 	}
 }
 
@@ -340,16 +358,16 @@ APPLY(close_ticket)
 
 DOES(batch)
 {
-	struct pyobjmem_batch_entry entries[STEPS] = {
+	struct pyobjmem_batch_entry entries[] = {
 		entry_put(scene->handle[H1]),
 		entry_set_ref(scene->handle[R], 2, scene->handle[Y]),
 		entry_get_root(1),
 	};
 	__u32 done = 0, i;
-	int rc = batch_run(side_session(scene, side), entries, STEPS, PYOBJMEM_BATCH_CONTINUE,
-			   &done);
+	int rc = batch_run(side_session(scene, side), entries, ARRAY_SIZE(entries),
+			   PYOBJMEM_BATCH_CONTINUE, &done);
 
-	for (i = 0; i < STEPS; i++)
+	for (i = 0; i < ARRAY_SIZE(entries); i++)
 		result->rc[i] = i < done ? entries[i].out_result : UNTRIED;
 	if (rc) {
 		result->rc[0] = rc;
@@ -509,7 +527,7 @@ static const struct operation operations[] = {
 	OPERATION(collect, 1),
 	OPERATION(set_ref, 1),
 	OPERATION(get_ref, 1),
-	OPERATION(move, 3, .untried = move_untried),
+	OPERATION(move, 4, .untried = move_untried),
 	OPERATION(inspect, 1),
 	OPERATION(put, 1),
 	OPERATION(get, 1),
