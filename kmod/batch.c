@@ -40,8 +40,9 @@ static int entry_check_size(const struct pom_op *op, union pyobjmem_command *cmd
 {
 	if (cmd->size < op->min_size)
 		return -EINVAL;
+	/* Of a client that is older than a field */
 	if (cmd->size < op->size)
-		memset((void *)cmd + cmd->size, 0, op->size - cmd->size);
+		memset((void *)cmd + cmd->size, 0, op->size - cmd->size); /* never: none grew */
 	if (cmd->size > sizeof(*cmd))
 		return -E2BIG;
 	if (cmd->size > op->size &&

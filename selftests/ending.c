@@ -7,7 +7,9 @@
 #include "pyobjmem_test.h"
 #include "death.h"
 
+#include <linux/io_uring.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #define EXEC_SESSION	"PYOBJMEM_TEST_EXEC_SLEEP"
 
@@ -302,6 +304,32 @@ TEST_F(ending, though_the_descriptor_is_in_a_queue)
 	ASSERT_EQ(-SIGKILL, child_kill(&child));
 	expect_baseline(_metadata, death);
 	drain(death);
+	expect_baseline(_metadata, death);
+}
+
+/*
+ * The descriptor is closed, but an io_uring has the file. When the ring goes, a
+ * thread of the kernel closes it, while the process lives.
+ */
+TEST_F(ending, of_an_io_uring_that_had_the_descriptor)
+{
+	struct death *death = &self->death;
+	struct io_uring_params parameters = {};
+	unsigned int i;
+	int session, ring;
+
+	session = test_heap_join(&death->heap);
+	ASSERT_LE(0, session);
+	ring = syscall(SYS_io_uring_setup, 4, &parameters);
+	if (ring < 0)
+		SKIP(return, "there is no io_uring here: %s", strerror(errno));
+	for (i = 0; i < 500; i++)
+		ASSERT_EQ(0, container_create(session, 1, NULL));
+	ASSERT_EQ(0, syscall(SYS_io_uring_register, ring, IORING_REGISTER_FILES, &session, 1));
+	close(session);
+	EXPECT_EQ(2, stats_sessions(death->session));
+	EXPECT_EQ(BASELINE + 500, stats_objects(death->session));
+	close(ring);
 	expect_baseline(_metadata, death);
 }
 

@@ -451,6 +451,14 @@ static int step_open(WORLD *w)
 	return w->made < 0 ? w->made : 0;
 }
 
+/* The session is one user's, its heap the first of another. */
+static int prepare_session_of_another(WORLD *w)
+{
+	int rc = step_open(w);
+
+	return rc ?: prepare_user(w);
+}
+
 static int step_heap(WORLD *w)
 {
 	int rc = w->made < 0 ? step_open(w) : 0;
@@ -1151,6 +1159,11 @@ FIXTURE_VARIANT_ADD(fail_nth, heap_create) {
 FIXTURE_VARIANT_ADD(fail_nth, open_of_new_user) {
 	.name = "open_of_new_user", .prepare = prepare_user, .step = step_open,
 	.allocates = true,
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, heap_create_of_new_user) {
+	.name = "heap_create_of_new_user", .prepare = prepare_session_of_another,
+	.step = step_heap, .judge = judge_heap, .allocates = true,
 };
 
 FIXTURE_VARIANT_ADD(fail_nth, join) {

@@ -941,4 +941,54 @@ TEST_F(graph, older_generations_are_collected_in_their_turn)
 	EXPECT_LT(stats.out_gc[1].collections, stats.out_gc[0].collections);
 }
 
+/* The worker has done @number collections, one more each time there are over @threshold. */
+static void expect_collections(struct __test_metadata *_metadata, int session, __u64 number)
+{
+	ASSERT_TRUE(wait_until(collections(session) == number, SOON_MS)) {
+		TH_LOG("expected %llu collections, got %llu", (unsigned long long)number,
+		       (unsigned long long)collections(session));
+	}
+}
+
+/*
+ * CPython's 25 % rule: the oldest generation waits until a quarter as much as it
+ * has came into it. So the one whose turn it is not takes its place.
+ */
+TEST_F(graph, the_oldest_generation_waits_for_a_quarter_more)
+{
+	struct pyobjmem_stats before, after;
+	unsigned int round, i;
+
+	for (i = 0; i < 4000; i++)
+		ASSERT_EQ(0, container_create(self->session, 1, NULL));
+	ASSERT_EQ(0, heap_collect(self->session, 2, NULL));
+	ASSERT_EQ(0, heap_stats(self->session, &before));
+	ASSERT_EQ(1, before.out_gc[2].collections);
+
+	/* Each round a collection: 0, then 1 instead of 0 or 2, in turn. */
+	set_thresholds(_metadata, self->session, true, 10, 0, 0);
+	for (round = 0; round < 40; round++) {
+		for (i = 0; i < 11; i++)
+			ASSERT_EQ(0, container_create(self->session, 1, NULL));
+		expect_collections(_metadata, self->session, 2 + round);
+	}
+	ASSERT_EQ(0, heap_stats(self->session, &after));
+	EXPECT_EQ(1, after.out_gc[2].collections);
+	EXPECT_LT(10, after.out_gc[1].collections);
+
+	/* The quarter has come about. */
+	set_thresholds(_metadata, self->session, false, 10, 0, 0);
+	for (i = 0; i < 1000; i++)
+		ASSERT_EQ(0, container_create(self->session, 1, NULL));
+	ASSERT_EQ(0, heap_collect(self->session, 1, NULL));
+	set_thresholds(_metadata, self->session, true, 10, 0, 0);
+	for (i = 0; i < 11; i++)
+		ASSERT_EQ(0, container_create(self->session, 1, NULL));
+	EXPECT_TRUE(wait_until(!heap_stats(self->session, &after) &&
+			       after.out_gc[2].collections == 2, SOON_MS)) {
+		TH_LOG("expected 2 full collections, got %llu",
+		       (unsigned long long)after.out_gc[2].collections);
+	}
+}
+
 TEST_HARNESS_MAIN

@@ -92,6 +92,12 @@ static void bytes_of_a_space(struct scene *s, int by)
 	scene_space(s)->used += by * POM_CLASS_STEP;
 }
 
+static void slack_of_a_pool(struct scene *s, int by)
+{
+	s->parent.block.pool->pages += by;
+	scene_space(s)->slack += by * POM_POOL_BYTES;
+}
+
 static void objects_of_a_heap(struct scene *s, int by)
 {
 	s->heap->objects += by;
@@ -196,6 +202,7 @@ static const struct change {
 	{ "pool_without_page", pool_without_page, "a pool without a page" },
 	{ "pages_of_an_arena", pages_of_an_arena, ": pages" },
 	{ "bytes_of_a_space", bytes_of_a_space, "counters are not what is there" },
+	{ "slack_of_a_pool", slack_of_a_pool, "space 0: used" },
 	{ "objects_of_a_heap", objects_of_a_heap, "objects" },
 	{ "pages_of_a_heap", pages_of_a_heap, "heap: pages" },
 	{ "hold_of_nothing", hold_of_nothing, "holds no block" },
