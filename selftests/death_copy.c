@@ -41,18 +41,20 @@ static void stop_at(struct victim *victim, unsigned int page, bool protect)
 		.range = range.range,
 		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
 	};
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
 
 	if (protect)
 		api.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
-	victim->fd = syscall(SYS_userfaultfd, O_CLOEXEC);
-	CHILD_CHECK(victim->fd >= 0);
-	CHILD_CHECK(!ioctl(victim->fd, UFFDIO_API, &api));
+	CHILD_CHECK(fd >= 0);
+	CHILD_CHECK(!ioctl(fd, UFFDIO_API, &api));
 	if (!protect)
 		CHILD_CHECK(!madvise(victim->pages + page * POOL_BYTES, POOL_BYTES,
 				     MADV_DONTNEED));
-	CHILD_CHECK(!ioctl(victim->fd, UFFDIO_REGISTER, &range));
+	CHILD_CHECK(!ioctl(fd, UFFDIO_REGISTER, &range));
 	if (protect)
-		CHILD_CHECK(!ioctl(victim->fd, UFFDIO_WRITEPROTECT, &rule));
+		CHILD_CHECK(!ioctl(fd, UFFDIO_WRITEPROTECT, &rule));
+	/* Only now there is something to read from it. */
+	__atomic_store_n(&victim->fd, fd, __ATOMIC_RELEASE);
 }
 
 /* An operation whose structure can be read but not be written. */

@@ -88,9 +88,10 @@ static void check_parcel(struct move *move, int session, __u64 handle, unsigned 
 
 static __u64 take_box(struct mover *mover, unsigned int whose, unsigned int box)
 {
+	__u32 slot = whose * BOXES + box;
 	__u64 handle = 0;
 
-	MUST(mover->move, ref_get(mover->session, mover->move->shelf, whose * BOXES + box, &handle));
+	MUST(mover->move, ref_get(mover->session, mover->move->shelf, slot, &handle));
 	return handle;
 }
 
