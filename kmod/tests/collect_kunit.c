@@ -304,6 +304,40 @@ static void generations_find_it_in_the_end(struct kunit *test)
 	}
 }
 
+static void set_ref(struct kunit *test, u64 from, u32 slot, u64 to)
+{
+	struct pyobjmem_set_ref cmd = { .handle = from, .value = to, .slot = slot };
+	struct pom_fixture *f = test->priv;
+
+	pom_heap_lock(f->heap);
+	KUNIT_ASSERT_EQ(test, pom_object_set_ref(&f->session, &cmd), 0);
+	pom_heap_unlock(f->heap);
+}
+
+/* Young garbage names an old object: that one becomes garbage, but is not looked at. */
+static void older_generations_are_left(struct kunit *test)
+{
+	struct pom_fixture *f = test->priv;
+	u64 old, young;
+	u32 g;
+
+	for (g = 0; g < 2; g++) {
+		old = pom_fixture_create(test, 1, 0);
+		set_ref(test, old, 0, old);
+		pom_fixture_collect(test, g);
+		young = pom_fixture_create(test, 2, 0);
+		set_ref(test, young, 0, young);
+		set_ref(test, young, 1, old);
+		pom_fixture_put(test, old);
+		pom_fixture_put(test, young);
+		KUNIT_EXPECT_EQ(test, pom_fixture_collect(test, g), 1ULL);
+		KUNIT_EXPECT_TRUE(test, lives(test, old));
+		KUNIT_EXPECT_FALSE(test, lives(test, young));
+		KUNIT_EXPECT_EQ(test, pom_fixture_collect(test, 2), 1ULL);
+		KUNIT_EXPECT_EQ(test, f->heap->objects, 0ULL);
+	}
+}
+
 static void renumbering_keeps_the_generations(struct kunit *test)
 {
 	struct pom_fixture *f = test->priv;
@@ -337,6 +371,7 @@ static struct kunit_case collect_cases[] = {
 	KUNIT_CASE(every_small_graph),
 	KUNIT_CASE(random_large_graphs),
 	KUNIT_CASE(generations_find_it_in_the_end),
+	KUNIT_CASE(older_generations_are_left),
 	KUNIT_CASE(renumbering_keeps_the_generations),
 	{}
 };

@@ -259,6 +259,26 @@ static void the_next_object_has_another_handle(struct kunit *test)
 	}
 }
 
+/* What was written into an object is not there in the next one. */
+static void the_next_object_is_all_zeros(struct kunit *test)
+{
+	struct pom_object obj;
+	u32 size, round;
+	u64 handle;
+
+	for (size = 8; size <= POM_CLASS_MAX - POM_HEAD_BYTES; size += POM_CLASS_STEP) {
+		for (round = 0; round < 2; round++) {
+			handle = pom_fixture_create(test, 0, size);
+			KUNIT_ASSERT_EQ(test, find(test, handle, &obj), 0);
+			KUNIT_ASSERT_EQ(test, obj.block.index, 0);
+			KUNIT_ASSERT_NULL(test, memchr_inv(obj.head + 1, 0, size));
+			memset(obj.head + 1, 0xff, size);
+			pom_fixture_put(test, handle);
+		}
+		pom_fixture_trim(test->priv);
+	}
+}
+
 /* It waits for its slots to be dropped: its block is in use, its handle is not. */
 static void what_is_dying_is_stale(struct kunit *test)
 {
@@ -468,6 +488,7 @@ static struct kunit_case handle_cases[] = {
 	KUNIT_CASE(links_into_a_run_are_stale),
 	KUNIT_CASE(payloads_are_not_objects),
 	KUNIT_CASE(the_next_object_has_another_handle),
+	KUNIT_CASE(the_next_object_is_all_zeros),
 	KUNIT_CASE(what_is_dying_is_stale),
 	KUNIT_CASE(what_others_hold_is_not_held),
 	KUNIT_CASE(a_heap_that_cannot_be_mapped_does_not_tell),
