@@ -10,9 +10,6 @@ kunit_module()
 	echo "$(scripts/kernel headers "$release")/lib/kunit/kunit.ko"
 }
 
-# An hour of graphs is left to 'make kunit', which runs natively.
-kunit_parameters="random_graphs=20 graph_objects=2"
-
 # The module as it is here, with its checks and its KUnit suites, and the tests
 # that are named after the name of the machine
 debug_selftests()
@@ -26,7 +23,6 @@ debug_selftests()
 	before_tests=(run-kunit "${before_tests[@]}" --)
 	selftests "$name" --kernel "$image" --memory 3072 --needed "$kunit" \
 		--module "build/kmod-$release-debug-kunit/kmod/pyobjmem.ko" \
-		--parameters "$kunit_parameters" \
 		--add selftests/vm/run-kunit -- "$@"
 	before_tests=()
 }
