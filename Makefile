@@ -9,14 +9,16 @@ BUILD   := $(CURDIR)/build
 # are used, because the packages that bring them may only just be coming.
 RELEASE  = $(shell scripts/kernel release)
 KDIR     = $(shell scripts/kernel headers $(RELEASE))
-TREE     = $(BUILD)/kmod-$(RELEASE)$(if $(DEBUG),-debug)$(if $(KUNIT),-kunit)$(if $(COVERAGE),-coverage)
+TREE     = $(BUILD)/kmod-$(RELEASE)$(if $(DEBUG),-debug)$(if $(KUNIT),-kunit)$(VARIANT)
+VARIANT  = $(if $(COVERAGE),-coverage)$(if $(KCOV),-kcov)
 MODULE   = $(TREE)/kmod/pyobjmem.ko
 
 # Kbuild puts objects where it finds the sources: hence a tree of links. There
 # is no BTF of the whole kernel among Debian's headers to add the module's to.
 KBUILD   = $(MAKE) --no-print-directory -C $(KDIR) M=$(TREE) W=1 KCFLAGS=-Werror \
 	   CONFIG_DEBUG_INFO_BTF_MODULES= $(if $(DEBUG),CONFIG_PYOBJMEM_DEBUG=y) \
-	   $(if $(KUNIT),CONFIG_PYOBJMEM_KUNIT_TEST=y) $(if $(COVERAGE),GCOV_PROFILE=y)
+	   $(if $(KUNIT),CONFIG_PYOBJMEM_KUNIT_TEST=y) \
+	   $(if $(COVERAGE),GCOV_PROFILE=y) $(if $(KCOV),KCOV_INSTRUMENT=y)
 
 USERSPACE = $(MAKE) $(if $(V),,-s) --no-print-directory -C userspace \
 	    BUILD=$(BUILD)/userspace CFLAGS='-O2 -g -Werror'
@@ -30,7 +32,7 @@ endif
 
 all: module userspace	## build the module, the library, the tools and the examples
 
-module:			## build the module (DEBUG=1: with its checks, KUNIT=1: its tests, COVERAGE=1: counters of its lines)
+module:			## build the module (DEBUG=1: with its checks, KUNIT=1: its tests, COVERAGE=1 or KCOV=1: telling where it was)
 	@test -n "$(KDIR)"
 	@mkdir -p $(TREE)
 	@cp -rsf $(CURDIR)/Kbuild $(CURDIR)/kmod $(CURDIR)/uapi $(TREE)
