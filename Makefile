@@ -68,6 +68,9 @@ kunit: packages-check	## run the KUnit suites natively, in User Mode Linux (whic
 soak: packages-check	## kill 10,000 times, then a process every 100 ms for half an hour
 	+@scripts/soak
 
+fuzz: packages-check	## run random programs on the kernel of 'check-debug' until one finds something (SEED=N, SECONDS=N)
+	+@scripts/fuzz $(if $(SEED),--seed '$(SEED)') $(if $(SECONDS),--seconds '$(SECONDS)')
+
 style:			## run checkpatch, sparse and kernel-doc
 	+@scripts/style
 
@@ -109,4 +112,4 @@ help:			## list this
 	@sed -n 's/^\([a-z-]*\):.*## */  \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 .PHONY: all module userspace selftests run check style sparse install install-files load unload
-.PHONY: check-debug check-kcsan coverage kunit soak packages packages-check clean help
+.PHONY: check-debug check-kcsan coverage kunit soak fuzz packages packages-check clean help
