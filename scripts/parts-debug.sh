@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What 'make check', 'make check-debug' and 'make coverage' share: the selftests
-# and the KUnit suites on the debug kernel. On top of parts.sh.
+# What 'make check', 'make check-debug' and 'make coverage' share: the selftests,
+# the KUnit suites and the fuzzer on the debug kernel. On top of parts.sh.
+#
+# PYOBJMEM_FUZZ_SECONDS in the environment is how long the fuzzer runs (180).
 
 # KUnit's own module
 kunit_module()
@@ -33,13 +35,17 @@ build_debug()
 	part "module, DEBUG=1 KUNIT=1" quietly module "RELEASE=$release" DEBUG=1 KUNIT=1
 }
 
+# Each kill takes several times as long there: the thousand are the stock kernel's.
 run_debug()
 {
-	local all
+	local PYOBJMEM_KILLS=${PYOBJMEM_KILLS:-250} all
 
 	title "KUnit and selftests on the debug kernel, PYOBJMEM_SEED=$PYOBJMEM_SEED"
 	mapfile -t all < <(tests wrap)
 	programs selftests-debug \
 		"the kernel found nothing, the module unloaded, and no memory is lost" \
 		debug_selftests selftests-debug "${all[@]}"
+
+	title "random programs on the debug kernel"
+	programs fuzz "" scripts/fuzz --seconds "${PYOBJMEM_FUZZ_SECONDS:-180}"
 }

@@ -104,7 +104,7 @@ selftests()
 	done
 	limit=$(sed -n 's/^timeout=//p' selftests/settings)
 	selftests/vm/run --output "$top/build/vm/$name" \
-		--timeout $((limit * 4)) "${options[@]}" \
+		--timeout $((limit * 6)) "${options[@]}" \
 		--add build/selftests:/selftests --add selftests/vm/run-selftests \
 		-- ${before_tests[@]+"${before_tests[@]}"} \
 			env "PYOBJMEM_SEED=$PYOBJMEM_SEED" \
