@@ -12,27 +12,31 @@ kunit_module()
 	echo "$(scripts/kernel headers "$release")/lib/kunit/kunit.ko"
 }
 
-# The module as it is here, with its checks and its KUnit suites, and the tests
-# that are named after the name of the machine
-debug_selftests()
+# The debug kernel, and the module as it is here with its checks, with its KUnit
+# suites and without them. The arguments are more variables of make.
+build_debug()
 {
-	local name=$1 image kunit
+	own_kernel debug || return 1
+	part "module, DEBUG=1 KUNIT=1 $*" quietly module "RELEASE=$release" DEBUG=1 KUNIT=1 "$@"
+	part "module, DEBUG=1 $*" quietly module "RELEASE=$release" DEBUG=1 "$@"
+}
 
-	shift
+# The KUnit suites and then tests, in a machine that is called $1 with the modules
+# that make's variables have called $2; the rest are as those of selftests().
+debug_machine()
+{
+	local name=$1 variant=$2 image kunit tree=build/kmod-$release-debug
+
+	shift 2
 	image=$(scripts/kernel image "$release") || return 1
 	kunit=$(kunit_module) || return 1
 	mapfile -t before_tests < <(kunit_suites)
 	before_tests=(run-kunit "${before_tests[@]}" --)
 	selftests "$name" --kernel "$image" --memory 3072 --needed "$kunit" \
-		--module "build/kmod-$release-debug-kunit/kmod/pyobjmem.ko" \
-		--add selftests/vm/run-kunit -- "$@"
+		--module "$tree-kunit$variant/kmod/pyobjmem.ko" \
+		--add "$tree$variant/kmod/pyobjmem.ko:/plain.ko" \
+		--add selftests/vm/run-kunit "$@"
 	before_tests=()
-}
-
-build_debug()
-{
-	own_kernel debug || return 1
-	part "module, DEBUG=1 KUNIT=1" quietly module "RELEASE=$release" DEBUG=1 KUNIT=1
 }
 
 # Each kill takes several times as long there: the thousand are the stock kernel's.
@@ -44,7 +48,7 @@ run_debug()
 	mapfile -t all < <(tests wrap)
 	programs selftests-debug \
 		"the kernel found nothing, the module unloaded, and no memory is lost" \
-		debug_selftests selftests-debug "${all[@]}"
+		debug_machine selftests-debug "" -- "${all[@]}"
 
 	title "random programs on the debug kernel"
 	programs fuzz "" scripts/fuzz --seconds "${PYOBJMEM_FUZZ_SECONDS:-180}"

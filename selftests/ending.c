@@ -39,6 +39,61 @@ static int idle(struct child_side *side)
 	wait_for_death();
 }
 
+/* --- What goes on without him ------------------------------------------------ */
+
+#define RING	20000
+
+static int collects_a_ring(struct child_side *side)
+{
+	int session = join_in_child(side);
+	__u64 first, last, next;
+	unsigned int i;
+
+	CHILD_CHECK(!container_create(session, 1, &first));
+	last = first;
+	for (i = 1; i < RING; i++) {
+		CHILD_CHECK(!object_create(session, 0, NULL, 8, &last, 1, &next));
+		if (last != first)
+			CHILD_CHECK(!object_put(session, last));
+		last = next;
+	}
+	CHILD_CHECK(!ref_set(session, first, 0, last, NULL));
+	CHILD_CHECK(!object_put(session, first));
+	CHILD_CHECK(!object_put(session, last));
+	child_ready(side);
+	CHILD_CHECK(!heap_collect(session, 2, NULL));
+	wait_for_death();
+}
+
+/* Nobody else collects: what the dead one began is for the heap's worker to end. */
+TEST_F_TIMEOUT(ending, in_a_collection_that_goes_on, 120)
+{
+	struct death *death = &self->death;
+	unsigned int round, amid = 0;
+	struct pyobjmem_stats before, after;
+	struct child child;
+
+	for (round = 0; round < 20 && amid < 3; round++) {
+		ASSERT_EQ(0, heap_stats(death->session, &before));
+		ASSERT_EQ(0, child_start(&child, collects_a_ring, death));
+		ASSERT_TRUE(child_wait_ready(&child));
+		do {
+			ASSERT_EQ(0, heap_stats(death->session, &after));
+		} while (after.out_slices == before.out_slices);
+		ASSERT_EQ(-SIGKILL, child_kill(&child));
+		ASSERT_EQ(0, heap_stats(death->session, &after));
+		amid += after.out_freed_collected < before.out_freed_collected + RING;
+		EXPECT_TRUE(wait_until(stats_freed_collected(death->session) ==
+				       before.out_freed_collected + RING, SOON_MS)) {
+			TH_LOG("collected %llu of %u",
+			       (unsigned long long)(stats_freed_collected(death->session) -
+						    before.out_freed_collected), RING);
+		}
+		expect_baseline(_metadata, death);
+	}
+	EXPECT_LE(1, amid);
+}
+
 /* --- Who stays --------------------------------------------------------------- */
 
 /* The one that dies holds what others hold too: they notice nothing. */

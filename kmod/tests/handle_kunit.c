@@ -31,7 +31,7 @@ static struct handles *handles_new(struct kunit *test)
 static void handles_fill(struct kunit *test, struct handles *h, u32 size)
 {
 	for (h->n = 0; h->n < POM_POOL_BYTES / size; h->n++) {
-		h->handle[h->n] = pom_fixture_create(test, 0, size - POM_HEAD_BYTES);
+		h->handle[h->n] = pom_fixture_create(test, 0, size - POM_OVERHEAD);
 		h->lives[h->n] = true;
 	}
 }
@@ -93,7 +93,7 @@ static void it_is_a_place_and_a_generation(struct kunit *test)
 	struct pom_object obj;
 	u32 size, i;
 
-	for (size = POM_HEAD_BYTES; size <= POM_CLASS_MAX; size += POM_CLASS_STEP) {
+	for (size = POM_OVERHEAD; size <= POM_CLASS_MAX; size += POM_CLASS_STEP) {
 		handles_fill(test, h, size);
 		for (i = 0; i < h->n; i++) {
 			KUNIT_ASSERT_EQ(test, find(test, h->handle[i], &obj), 0);
@@ -122,7 +122,7 @@ static void every_other_link_of_a_page_is_stale(struct kunit *test)
 	struct pom_object obj;
 	u32 size, w, i, page, first, last;
 
-	for (size = POM_HEAD_BYTES; size <= POM_CLASS_MAX; size += POM_CLASS_STEP) {
+	for (size = POM_OVERHEAD; size <= POM_CLASS_MAX; size += POM_CLASS_STEP) {
 		handles_fill(test, h, size);
 		first = upper_32_bits(h->handle[0]);
 		last = upper_32_bits(h->handle[h->n - 1]);
@@ -205,7 +205,7 @@ static void links_into_a_run_are_stale(struct kunit *test)
 	u64 handle;
 
 	for (i = 0; i < ARRAY_SIZE(bytes); i++) {
-		handle = pom_fixture_create(test, 0, bytes[i] - POM_HEAD_BYTES);
+		handle = pom_fixture_create(test, 0, bytes[i] - POM_OVERHEAD);
 		link = pom_link(handle);
 		KUNIT_ASSERT_EQ(test, find(test, handle, &obj), 0);
 		KUNIT_ASSERT_EQ(test, link % POM_POOL_LINKS, 0);

@@ -17,6 +17,9 @@
 /* The orders of taking and giving back n blocks are (2n - 1)(2n - 3)...1. */
 #define POM_ORDER_MOST	6
 
+/* What a block has besides slots and payload */
+#define POM_OVERHEAD	((u32)POM_HEAD_BYTES + pom_red_zone)
+
 /**
  * struct pom_fixture - a heap and a session in it
  * @heap: the heap; it neither collects nor trims by itself

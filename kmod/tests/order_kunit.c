@@ -276,7 +276,12 @@ static void empty_before(struct kunit *test, struct orders *o, u32 before)
 {
 	struct pom_block b = { .pool = o->page[0].pool };
 
-	KUNIT_ASSERT_NULL(test, memchr_inv(b.pool->base, 0, POM_POOL_BYTES));
+	/* Nothing was written but by those who had the blocks. */
+	for (b.index = before; b.index < b.pool->blocks; b.index++)
+		KUNIT_ASSERT_TRUE(test, pom_poison_intact(b.pool, b.index));
+	KUNIT_ASSERT_NULL(test, memchr_inv(b.pool->base + b.pool->blocks * o->size, 0,
+					   POM_POOL_BYTES - b.pool->blocks * o->size));
+	KUNIT_ASSERT_NULL(test, memchr_inv(b.pool->base, 0, before * o->size));
 	for (b.index = 0; b.index < before; b.index++)
 		pom_fixture_give(o->f, o->space, &b);
 	o->page[0].live = 0;
