@@ -49,7 +49,10 @@ run_debug()
 	programs selftests-debug \
 		"the kernel found nothing, the module unloaded, and no memory is lost" \
 		debug_machine selftests-debug "" -- "${all[@]}"
+}
 
+run_fuzz()
+{
 	title "random programs on the debug kernel"
 	programs fuzz "" scripts/fuzz --seconds "${PYOBJMEM_FUZZ_SECONDS:-180}"
 }
