@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A collection: kmod/collect.c. Every inline *_slice makes one visit, of an object or of
+ * one of its slots. What comes behind the last slot of an object that is freed follows
+ * under the same lock hold in the code, and in `step' here.
+ */
+
+/* --- collect.c: tracing -------------------------------------------------- */
+
+inline stamp(s)
+{
+	assert(used[s]);
+	if
+	:: (state[s] & POM_LISTED) && RULE(STAMP_UNLISTS) -> pom_candidate_remove(s)
+	:: else
+	fi;
+	if
+	:: RULE(CAND_CLEARED) -> CLEAR(s, POM_CAND)
+	:: else
+	fi;
+	link[s] = POM_NIL;
+	if
+	:: tail[TRACE] == POM_NIL -> head[TRACE] = s
+	:: else -> link[tail[TRACE]] = s
+	fi;
+	tail[TRACE] = s;
+	if
+	:: cursor == POM_NIL ->
+		cursor = s;
+		cursor_slot = 0
+	:: else
+	fi;
+	if
+	:: ext[s] && RULE(STAMP_EXT) ->
+		pom_mark_push(s)
+	:: else ->
+		shadow[s] = in_[s];
+		PAINT(s, POM_WHITE)
+	fi
+}
+
+inline cursor_advance()
+{
+	cursor = link[cursor];
+	cursor_slot = 0
+}
+
+inline trace_slot()
+{
+	v = SLOT(cursor, cursor_slot);
+	if
+	:: v == POM_NIL
+	:: else ->
+		assert(used[v]);
+		/* The code looks, and goes on: what lives names nothing dead. */
+		assert(!(state[v] & POM_DEAD) || !RULE(WHITE_DEAD));
+		if
+		:: !COLOUR(v) && BORN_IN_RANGE(v) -> stamp(v)
+		:: else
+		fi;
+		if
+		:: COLOUR(v) == POM_WHITE || (COLOUR(v) && !RULE(SHADOW_WHITE)) ->
+			assert(shadow[v]);
+			shadow[v]--
+		:: else
+		fi
+	fi;
+	cursor_slot++
+}
+
+inline trace_slice()
+{
+	if
+	:: cursor == POM_NIL && head[WORK] == POM_NIL ->
+		cursor = head[TRACE];
+		phase = POM_RESCUE
+	:: else ->
+		if
+		:: cursor == POM_NIL ->
+			o = head[WORK];
+			stamp(o)
+		:: OBJECT_WHITE(cursor) && cursor_slot < SLOTS(cursor) ->
+			trace_slot()
+		:: else
+		fi;
+		if
+		:: !OBJECT_WHITE(cursor) || cursor_slot >= SLOTS(cursor) ->
+			if
+			:: !RULE(CAND_CLEARED) -> CLEAR(cursor, POM_CAND)
+			:: else
+			fi;
+			cursor_advance()
+		:: else
+		fi
+	fi
+}
+
+/* --- collect.c: marking -------------------------------------------------- */
+
+#define MARK_WHOLE	((state[mark] & POM_DEAD) && RULE(MARK_DEAD) || mark_slot >= SLOTS(mark))
+
+inline mark_slice()
+{
+	if
+	:: mark == POM_NIL ->
+		mark = stack;
+		mark_slot = 0;
+		assert(used[mark]);
+		stack = shadow[mark];
+		shadow[mark] = 0;
+		PAINT(mark, POM_BLACK)
+	:: MARK_WHOLE
+	:: else ->
+		v = SLOT(mark, mark_slot);
+		mark_slot++;
+		if
+		:: v == POM_NIL
+		:: else ->
+			assert(used[v]);
+			if
+			:: COLOUR(v) == POM_WHITE -> pom_mark_push(v)
+			:: else
+			fi;
+			if
+			:: born[v] >= hi && RULE(YOUNGER) -> SET(mark, POM_CAND)
+			:: else
+			fi
+		fi
+	fi;
+	if
+	:: MARK_WHOLE ->
+		mark = POM_NIL;
+		mark_slot = 0
+	:: else
+	fi
+}
+
+/* Nothing is gray and all was judged: what is white is dead. */
+inline condemn()
+{
+	cursor = head[TRACE];
+	cursor_slot = 0;
+	phase = POM_FREE
+}
+
+inline rescue_slice()
+{
+	if
+	:: mark != POM_NIL || stack != POM_NIL && (cursor != POM_NIL || RULE(CONDEMN_DRAINED)) ->
+		mark_slice()
+	:: else ->
+		if
+		:: cursor == POM_NIL ->
+#ifdef FINALIZE
+			cursor = head[TRACE];
+			phase = POM_FINALIZE
+#else
+			if
+			:: RULE(CONDEMN_AT_ONCE) -> condemn()
+			:: else -> phase = POM_DRAIN
+			fi
+#endif
+		:: else ->
+			assert(used[cursor]);
+			if
+			:: OBJECT_WHITE(cursor) && shadow[cursor] && RULE(RESCUE) ->
+				pom_mark_push(cursor)
+			:: else
+			fi;
+			cursor_advance()
+		fi
+	fi
+}
+
+#ifdef FINALIZE
+/* What clients touch meanwhile is drained first: its finalizers are not due. */
+inline finalize_slice()
+{
+	if
+	:: (mark != POM_NIL || stack != POM_NIL) && (cursor == POM_NIL || RULE(FINALIZE_DRAINED)) ->
+		mark_slice()
+	:: else ->
+		if
+		:: cursor == POM_NIL ->
+			if
+			:: RULE(FINALIZE_RESCUES) -> stack = finalized
+			:: else ->
+				do
+				:: finalized != POM_NIL -> PAINT(finalized, POM_BLACK);
+							   finalized = shadow[finalized]
+				:: else -> break
+				od
+			fi;
+			finalized = POM_NIL;
+			phase = POM_DRAIN
+		:: else ->
+			if
+			:: OBJECT_WHITE(cursor) && pending[cursor] && !ended[owner[cursor]] ->
+				reach_unfinalized();
+				assert(!reach[cursor]);
+				finalize(cursor);
+				HOLD(owner[cursor], cursor) = 1;
+				ext[cursor]++;
+				PAINT(cursor, POM_GRAY);
+				shadow[cursor] = finalized;
+				finalized = cursor
+			:: else
+			fi;
+			cursor_advance()
+		fi
+	fi
+}
+#endif
+
+inline drain_slice()
+{
+	if
+	:: (mark != POM_NIL || stack != POM_NIL) && RULE(CONDEMN_AT_ONCE) -> mark_slice()
+	:: else -> condemn()
+	fi
+}
+
+/* --- collect.c: freeing -------------------------------------------------- */
+
+inline free_white()
+{
+#ifdef WEAK
+	if
+	:: weak == cursor && RULE(WEAK_DIES) -> weak = POM_NIL
+	:: else
+	fi;
+#endif
+	if
+	:: cursor_slot < SLOTS(cursor) ->
+		if
+		:: RULE(FREE_DROPS) -> pom_object_drop_slot(cursor, cursor_slot, BY_FREE)
+		:: SLOT(cursor, cursor_slot) != POM_NIL ->
+			in_[SLOT(cursor, cursor_slot)]--;
+			SLOT(cursor, cursor_slot) = POM_NIL
+		:: else
+		fi;
+		cursor_slot++
+	:: else
+	fi;
+	if
+	:: cursor_slot >= SLOTS(cursor) ->
+		whole = cursor;
+		cursor_advance()
+	:: else
+	fi
+}
+
+inline white_whole(d)
+{
+	state[d] = POM_DONE;
+	link[d] = POM_NIL;
+	if
+	:: !RULE(DONE_WAITS) -> in_[d] = 0
+	:: else
+	fi;
+	assert(!shadow[d]);
+	if
+	:: !in_[d] -> pom_object_release(d)
+	:: else
+	fi
+}
+
+inline free_release()
+{
+	o = cursor;
+	cursor_advance();
+	PAINT(o, 0);
+	shadow[o] = 0;
+	link[o] = POM_NIL;
+	if
+	:: !RULE(CAND_KEPT) -> CLEAR(o, POM_CAND)
+	:: else
+	fi;
+	if
+	:: state[o] & POM_LIMBO ->
+		if
+		:: RULE(LIMBO_RELEASED) -> pom_object_release(o)
+		:: else
+		fi
+	:: (state[o] & POM_CAND) && !(state[o] & POM_LIMBO) && RULE(RELEASE_LISTS) ->
+		pom_candidate_add(o)
+	:: else
+	fi
+}
+
+inline collection_end()
+{
+	head[TRACE] = POM_NIL;
+	tail[TRACE] = POM_NIL;
+	phase = POM_IDLE;
+	lo = 0;
+	hi = 0;
+#ifdef VISITS
+	visits = 0;
+#endif
+	callers_end();
+	normalise()
+}
+
+inline free_slice()
+{
+	if
+	:: cursor == POM_NIL -> collection_end()
+	:: else ->
+		assert(used[cursor]);
+		if
+		:: OBJECT_WHITE(cursor) -> free_white()
+		:: else -> free_release()
+		fi
+	fi
+}
+
+inline collection_slice()
+{
+#ifdef VISITS
+	visits++;
+	assert(visits <= 5 * N + 3 * (SLOTS0 + SLOTS1 + (N > 2 -> SLOTS2 : 0)) + 3);
+#endif
+	if
+	:: phase == POM_TRACE -> trace_slice()
+	:: phase == POM_RESCUE -> rescue_slice()
+#ifdef FINALIZE
+	:: phase == POM_FINALIZE -> finalize_slice()
+#endif
+	:: phase == POM_DRAIN -> drain_slice()
+	:: phase == POM_FREE -> free_slice()
+	fi
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The rules of the collector, by name, each of which can be left out of the model with
+ * -DMUTANT=NAME. scripts/check-model does so with one after the other and expects the
+ * search to notice. Behind each: the switches of a small search that does, and what is
+ * done without the rule.
+ */
+
+/* Candidates: whatever removes a reference makes one, in any phase and generation. */
+#define CAND_PUT 1 /* : PUT makes no candidates */
+#define CAND_SET_REF 2 /* : SET_REF makes no candidates */
+#define CAND_ROOT 3 /* ROOT: a root that changes makes no candidates */
+#define CAND_DEATH 4 /* DEATH: a session that ends makes no candidates */
+#define CAND_CASCADE 5 /* : the cascade makes no candidates */
+#define CAND_FREE 6 /* SLOTS0=2 GENERATIONS=2: what the collector frees makes no candidates */
+#define CAND_TRACED 7 /* : what is traced becomes no candidate */
+#define CAND_PERMANENT 8 /* FREEZE: what is permanent becomes no candidate */
+#define CAND_CLEARED 9 /* : CAND is cleared when the slots were traced, not at the stamp */
+#define CAND_KEPT 10 /* : what survives loses CAND */
+#define RELEASE_LISTS 11 /* : what survives with CAND gets on no list */
+#define YOUNGER 12 /* GENERATIONS=2: a survivor that names something younger is none */
+#define LEAF 13 /* SLOTS1=0: what has no slots becomes a candidate */
+#define STAMP_UNLISTS 14 /* : what is stamped stays on its list */
+#define DYING_UNLISTED 15 /* : what dies stays on its list */
+
+/* Tracing */
+#define TOUCH 16 /* : GET_REF does not tell the collector */
+#define STAMP_EXT 17 /* : the stamp does not look at ext */
+#define RESCUE 18 /* : nobody looks at the shadows */
+#define SHADOW_WHITE 19 /* : gray objects lose shadow too, and with it the mark stack */
+#define WHITE_DEAD 20 /* : what died while it was white is still taken for white */
+#define MARK_DEAD 21 /* : the slots of what died while it was gray are visited */
+#define LIMBO 22 /* : a block that died while it was traced is used again at once */
+#define LIMBO_RELEASED 23 /* : a block that died while it was traced is never used again */
+
+/* Freeing */
+#define CONDEMN_DRAINED 24 /* : what is white is condemned before the mark stack is empty */
+#define CONDEMN_AT_ONCE 25 /* WEAK: it is condemned under a later hold of the lock */
+#define CONDEMNED_DROPPED 26 /* : what is condemned dies by its counts as well */
+#define FREE_DROPS 27 /* : slots are emptied without a word to what they named */
+#define DONE_WAITS 28 /* : a condemned block goes while slots still name it */
+#define DONE_RELEASED 29 /* : a condemned block that had to wait never goes */
+#define RELEASE_RESETS 30 /* : a block is used again with its old state */
+
+/* Generations */
+#define EPOCH_ADVANCE 31 /* : a collection begins in the epoch of the newest objects */
+#define BOUND_MOVES 32 /* GENERATIONS=2: the boundary of generation 1 stays when 2 is collected */
+#define FREEZE_ADVANCE 33 /* FREEZE: what is born next is permanent too */
+#define FREEZE_LISTS 34 /* FREEZE: candidates stay on the lists of their generations */
+#define UNFREEZE_LISTS 35 /* FREEZE: candidates stay on the list of the permanent generation */
+#define RENUMBER_BOUNDS 36 /* GENERATIONS=3 EPOCH_LAST=5: renumbering puts generation 1 into 2 */
+#define RENUMBER_PERMANENT 37 /* FREEZE EPOCH_LAST=5: renumbering thaws what is permanent */
+#define RENUMBER_IDLE 38 /* FREEZE EPOCH_LAST=6 ENDLESS: FREEZE renumbers during a collection */
+
+/* Callers */
+#define CALLER_OWN 39 /* CALLERS=1: COLLECT returns with a collection that had begun before it */
+#define FREEZE_SETTLES 40 /* SLOTS0=2 FREEZE CALLERS=1 ENDLESS: FREEZE lets the cascade be */
+#define KILLED_WORKER 41 /* CALLERS=1: nobody goes on with the collection of one who is killed */
+
+/* Weak references, finalizers */
+#define UPGRADE_TOUCH 42 /* WEAK: UPGRADE does not tell the collector */
+#define UPGRADE_DYING 43 /* WEAK: UPGRADE gets what dies */
+#define UPGRADE_CONDEMNED 44 /* WEAK: UPGRADE gets what is condemned */
+#define WEAK_DIES 45 /* WEAK: a weak reference stays behind */
+#define FINALIZE_ONCE 46 /* FINALIZE: a finalizer runs again and again */
+#define FINALIZE_TOUCH 47 /* FINALIZE: its hold at the last reference does not tell the collector */
+#define FINALIZE_DRAINED 48 /* FINALIZE WEAK: a finalizer runs for what is in use again */
+#define FINALIZE_RESCUES 49 /* FINALIZE: what a finalizer can reach is not kept */

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Candidates, counts and the cascade: kmod/candidate.c and kmod/object.c. At most one
+ * reference goes under one lock hold here, and whoever drops it leaves the rest to
+ * `step': the code's pom_object_dropped() is called there.
+ */
+
+/* --- candidate.c --------------------------------------------------------- */
+
+inline pom_list_splice(from, to)
+{
+	if
+	:: head[from] == POM_NIL
+	:: else ->
+		if
+		:: head[to] == POM_NIL ->
+			head[to] = head[from]
+		:: else ->
+			link[tail[to]] = head[from];
+			shadow[head[from]] = tail[to]
+		fi;
+		tail[to] = tail[from];
+		head[from] = POM_NIL;
+		tail[from] = POM_NIL
+	fi
+}
+
+inline pom_candidate_add(a)
+{
+	g = GENERATION(a);
+	SET(a, POM_LISTED);
+	link[a] = POM_NIL;
+	shadow[a] = tail[g];
+	if
+	:: tail[g] == POM_NIL -> head[g] = a
+	:: else -> link[tail[g]] = a
+	fi;
+	tail[g] = a
+}
+
+inline pom_candidate_remove(r)
+{
+	if
+	:: shadow[r] == POM_NIL ->
+		g = 0;
+		do
+		:: g < WORK && head[g] != r -> g++
+		:: else -> break
+		od;
+		head[g] = link[r]
+	:: else ->
+		link[shadow[r]] = link[r]
+	fi;
+	if
+	:: link[r] == POM_NIL ->
+		g = 0;
+		do
+		:: g < WORK && tail[g] != r -> g++
+		:: else -> break
+		od;
+		tail[g] = shadow[r]
+	:: else ->
+		shadow[link[r]] = shadow[r]
+	fi;
+	CLEAR(r, POM_LISTED);
+	link[r] = POM_NIL;
+	shadow[r] = 0
+}
+
+inline pom_candidate_flag(f)
+{
+	if
+	:: COLOUR(f) && !RULE(CAND_TRACED)
+	:: else ->
+		SET(f, POM_CAND);
+		if
+		:: state[f] & (POM_LISTED | POM_COLOUR)
+		:: else -> pom_candidate_add(f)
+		fi
+	fi
+}
+
+inline pom_candidate_unflag(f)
+{
+	if
+	:: (state[f] & POM_LISTED) && RULE(DYING_UNLISTED) -> pom_candidate_remove(f)
+	:: else
+	fi;
+	CLEAR(f, POM_CAND)
+}
+
+inline pom_mark_push(m)
+{
+	PAINT(m, POM_GRAY);
+	shadow[m] = stack;
+	stack = m
+}
+
+inline pom_gc_touch(t)
+{
+	if
+	:: phase != POM_IDLE && phase != POM_FREE && COLOUR(t) == POM_WHITE -> pom_mark_push(t)
+	:: else
+	fi
+}
+
+/* --- object.c ------------------------------------------------------------ */
+
+inline pom_ext_get(t)
+{
+	ext[t]++;
+	if
+	:: ext[t] == 1 && RULE(TOUCH) -> pom_gc_touch(t)
+	:: else
+	fi
+}
+
+/* The block goes: nothing may lead to it. `step' sees what still does. */
+inline pom_object_release(r)
+{
+	assert(used[r] && !ext[r] && !in_[r]);
+	assert(!(state[r] & (POM_COLOUR | POM_LISTED)) || !RULE(LIMBO));
+	if
+	:: SLOTS(r) -> g = GENERATION(r); live[g]--
+	:: else
+	fi;
+	used[r] = 0;
+	if
+	:: RULE(RELEASE_RESETS) -> state[r] = 0; born[r] = 0; shadow[r] = 0
+	:: else
+	fi;
+#ifdef FINALIZE
+	pending[r] = 0;
+	ran[r] = 0;
+#endif
+	link[r] = 0
+}
+
+inline object_die(d)
+{
+	if
+	:: !SLOTS(d) && !COLOUR(d) -> pom_object_release(d)
+	:: else ->
+		pom_candidate_unflag(d);
+		SET(d, POM_DYING);
+		in_[d] = dying;
+		dying = d
+	fi
+}
+
+#ifdef FINALIZE
+inline finalize(d)
+{
+	assert(!ran[d]);
+	ran[d] = 1;
+	if
+	:: RULE(FINALIZE_ONCE) -> pending[d] = 0
+	:: else
+	fi
+}
+
+/* The last reference goes: the finalizer first, if there is somebody to run it. */
+inline object_unreferenced(d)
+{
+	if
+	:: pending[d] && !ended[owner[d]] ->
+		finalize(d);
+		HOLD(owner[d], d) = 1;
+		ext[d]++;
+		if
+		:: RULE(FINALIZE_TOUCH) -> pom_gc_touch(d)
+		:: else
+		fi
+	:: else ->
+		pending[d] = 0;
+		object_die(d)
+	fi
+}
+#else
+inline object_unreferenced(d)
+{
+	object_die(d)
+}
+#endif
+
+inline pom_object_dropped(d)
+{
+	assert(used[d] && !(state[d] & (POM_DYING | POM_LIMBO)));
+	if
+	:: state[d] & POM_DONE ->
+		if
+		:: !in_[d] && RULE(DONE_RELEASED) -> pom_object_release(d)
+		:: else
+		fi
+	:: else ->
+		if
+		:: phase == POM_FREE && COLOUR(d) == POM_WHITE && RULE(CONDEMNED_DROPPED)
+		:: else ->
+			if
+			:: !ext[d] && !in_[d] -> object_unreferenced(d)
+			:: !ext[d] && in_[d] && (SLOTS(d) || !RULE(LEAF)) ->
+				if
+				:: why == BY_PUT && !RULE(CAND_PUT)
+				:: why == BY_ROOT && !RULE(CAND_ROOT)
+				:: why == BY_SET_REF && !RULE(CAND_SET_REF)
+				:: why == BY_DEATH && !RULE(CAND_DEATH)
+				:: why == BY_CASCADE && !RULE(CAND_CASCADE)
+				:: why == BY_FREE && !RULE(CAND_FREE)
+				:: GENERATION(d) == POM_PERMANENT && !RULE(CAND_PERMANENT)
+				:: else -> pom_candidate_flag(d)
+				fi
+			:: else
+			fi
+		fi
+	fi
+}
+
+/* `step' tells the one who loses it. */
+inline pom_object_drop_slot(d, s, reason)
+{
+	if
+	:: SLOT(d, s) != POM_NIL ->
+		lost = SLOT(d, s);
+		why = reason;
+		SLOT(d, s) = POM_NIL;
+		in_[lost]--
+	:: else
+	fi
+}
+
+inline pom_ext_put(d, reason)
+{
+	ext[d]--;
+	lost = d;
+	why = reason
+}
+
+/* Take the next one off the cascade, or drop a slot of the one that was taken. */
+inline pom_cascade_slice()
+{
+	if
+	:: dropping == POM_NIL ->
+		dropping = dying;
+		dropping_slot = 0;
+		assert(used[dropping]);
+		dying = in_[dropping];
+		in_[dropping] = 0;
+#ifdef WEAK
+		if
+		:: weak == dropping && RULE(WEAK_DIES) -> weak = POM_NIL
+		:: else
+		fi
+#endif
+	:: else ->
+		assert(used[dropping]);
+		pom_object_drop_slot(dropping, dropping_slot, BY_CASCADE);
+		dropping_slot++
+	fi;
+	if
+	:: dropping_slot >= SLOTS(dropping) ->
+		whole = dropping;
+		dropping = POM_NIL;
+		dropping_slot = 0
+	:: else
+	fi
+}
+
+inline cascade_whole(d)
+{
+	if
+	:: COLOUR(d) && RULE(LIMBO) ->
+		CLEAR(d, POM_DYING);
+		SET(d, POM_LIMBO)
+	:: else ->
+		pom_object_release(d)
+	fi
+}
