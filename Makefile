@@ -65,6 +65,9 @@ coverage: packages-check	## print which lines of the module the tests reach, and
 kunit: packages-check	## run the KUnit suites natively, in User Mode Linux (which is made first: some minutes)
 	+@scripts/check-kunit
 
+model: packages-check	## search the model of the collector completely, and see that it needs each of its rules
+	+@scripts/check-model
+
 soak: packages-check	## kill 10,000 times, then a process every 100 ms for half an hour
 	+@scripts/soak
 
@@ -112,4 +115,4 @@ help:			## list this
 	@sed -n 's/^\([a-z-]*\):.*## */  \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 .PHONY: all module userspace selftests run check style sparse install install-files load unload
-.PHONY: check-debug check-kcsan coverage kunit soak fuzz packages packages-check clean help
+.PHONY: check-debug check-kcsan coverage kunit soak fuzz model packages packages-check clean help
