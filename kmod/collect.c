@@ -468,6 +468,7 @@ int pom_freeze(struct pom_heap *heap, bool freeze)
 	while (gc->epoch == U32_MAX && gc->phase != POM_IDLE) {
 		collection_slice(heap);
 		pom_heap_unlock(heap);
+		pom_heap_settle(heap);
 		cond_resched();
 		pom_heap_lock(heap);
 	}

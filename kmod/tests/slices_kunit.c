@@ -454,9 +454,57 @@ static void what_names_a_newborn_is_looked_at_again(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, w->f->heap->objects, 1ULL);
 }
 
+/*
+ * At the last epoch FREEZE ends a collection that it finds, because it renumbers.
+ * What the garbage was the last to name dies then, and has to be freed as well.
+ */
+static void what_freeze_ends_leaves_nothing(struct kunit *test)
+{
+	struct world *w = world_new(test);
+	struct pom_gc *gc = &w->f->heap->gc;
+	struct pyobjmem_set_ref cmd = {};
+	u64 outside;
+
+	INIT_WORK(&w->f->heap->collect, do_not_finish);
+	KUNIT_ASSERT_TRUE(test, collector_start(w));
+	outside = pom_fixture_create(test, 1, 0);
+	pom_fixture_collect(test, 2);	/* it is old now, and out of range */
+	pom_fixture_create(test, 1, 0);
+	pom_fixture_collect(test, 0);
+
+	cmd.handle = pom_fixture_create(test, 2, 0);
+	set_ref(w, cmd.handle, cmd.handle);
+	cmd.value = outside;
+	cmd.slot = 1;
+	pom_heap_lock(w->f->heap);
+	KUNIT_EXPECT_EQ(test, pom_object_set_ref(&w->f->session, &cmd), 0);
+	pom_heap_unlock(w->f->heap);
+	pom_fixture_put(test, outside);
+	pom_fixture_put(test, cmd.handle);
+	rings_drop(test, w);
+
+	pom_heap_lock(w->f->heap);
+	gc->epoch = U32_MAX - 1;
+	pom_heap_unlock(w->f->heap);
+	collect_slice(w);
+	KUNIT_ASSERT_NE(test, (int)READ_ONCE(gc->phase), (int)POM_IDLE);
+	KUNIT_ASSERT_EQ(test, gc->epoch, U32_MAX);
+	pom_fixture_create(test, 1, 0);
+	KUNIT_EXPECT_EQ(test, pom_freeze(w->f->heap, true), 0);
+	KUNIT_EXPECT_FALSE(test, pom_heap_unsettled(w->f->heap));
+	/* What was created to let the epoch advance is left. */
+	KUNIT_EXPECT_EQ(test, w->f->heap->objects, 2ULL);
+	KUNIT_EXPECT_LT(test, gc->epoch, 10U);
+
+	collector_stop(w);
+	flush_work(&w->f->heap->collect);
+	KUNIT_EXPECT_EQ(test, pom_freeze(w->f->heap, false), 0);
+}
+
 static struct kunit_case slices_cases[] = {
 	KUNIT_CASE(what_can_be_reached_lives),
 	KUNIT_CASE(what_names_a_newborn_is_looked_at_again),
+	KUNIT_CASE(what_freeze_ends_leaves_nothing),
 	{}
 };
 
