@@ -464,6 +464,8 @@ static void what_freeze_ends_leaves_nothing(struct kunit *test)
 	struct pom_gc *gc = &w->f->heap->gc;
 	struct pyobjmem_set_ref cmd = {};
 	u64 outside;
+	bool amid;
+	u32 i;
 
 	INIT_WORK(&w->f->heap->collect, do_not_finish);
 	KUNIT_ASSERT_TRUE(test, collector_start(w));
@@ -481,14 +483,17 @@ static void what_freeze_ends_leaves_nothing(struct kunit *test)
 	pom_heap_unlock(w->f->heap);
 	pom_fixture_put(test, outside);
 	pom_fixture_put(test, cmd.handle);
-	rings_drop(test, w);
+	/* Where the collector has a processor of its own it may do some more slices. */
+	for (i = 0; i < 40; i++)
+		rings_drop(test, w);
 
 	pom_heap_lock(w->f->heap);
 	gc->epoch = U32_MAX - 1;
 	pom_heap_unlock(w->f->heap);
 	collect_slice(w);
-	KUNIT_ASSERT_NE(test, (int)READ_ONCE(gc->phase), (int)POM_IDLE);
-	KUNIT_ASSERT_EQ(test, gc->epoch, U32_MAX);
+	amid = READ_ONCE(gc->phase) != POM_IDLE;
+	KUNIT_EXPECT_TRUE(test, amid);
+	KUNIT_EXPECT_EQ(test, gc->epoch, U32_MAX);
 	pom_fixture_create(test, 1, 0);
 	KUNIT_EXPECT_EQ(test, pom_freeze(w->f->heap, true), 0);
 	KUNIT_EXPECT_FALSE(test, pom_heap_unsettled(w->f->heap));

@@ -315,7 +315,8 @@ const struct call_kind call_kinds[] = {
 		.parameters = 1,
 		.parameter = { { "queue", P_BELOW, NOWHERE, 0, 2 } },
 	}, {
-		.name = "ioctl", .act = action_ioctl, .weight = 3, ERRORS(EBADF),
+		.name = "ioctl", .act = action_ioctl, .weight = 3,
+		ERRORS(OBJECT, EBADF, EPERM, ENOMEM, EALREADY, EDQUOT),
 		.parameters = 3,
 		.parameter = {
 			{ NULL, P_SESSION, NOWHERE, 0, 0 },
