@@ -415,6 +415,6 @@ void pom_verify_debug(struct pom_heap *heap)
 		heap->verify_wait--;
 		return;
 	}
-	heap->verify_wait = heap->objects / 1024;
+	heap->verify_wait = heap->pages / 16;
 	WARN(!verify_heap(NULL, heap), "pyobjmem: heap %llu does not add up", heap->id);
 }

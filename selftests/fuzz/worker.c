@@ -28,7 +28,7 @@
 
 #define PARAMETERS	"/sys/module/pyobjmem/parameters/"
 #define FIRST_FD	40
-#define HANG_MS		45000
+#define HANG_MS		90000
 #define LOOK_MS		200
 #define GONE_MS		10000
 #define DEATH_MS	3000
