@@ -293,6 +293,18 @@ static void collection_slice(struct pom_heap *heap)
 }
 
 /*
+ * A slice, after which the lock is dropped: what it let go of is freed before the
+ * next one.
+ */
+static void collection_step(struct pom_heap *heap)
+{
+	collection_slice(heap);
+	pom_heap_unlock(heap);
+	pom_heap_settle(heap);
+	cond_resched();
+}
+
+/*
  * The epoch has come to its end: date everything anew, the permanent
  * generation 1, then 2, 3, 4. Once in 2^32 collections.
  */
@@ -395,10 +407,7 @@ int pom_collect(struct pom_heap *heap, u32 generation, struct pom_gc_run *run)
 				break;
 			collection_start(heap, generation);
 		}
-		collection_slice(heap);
-		pom_heap_unlock(heap);
-		pom_heap_settle(heap);
-		cond_resched();
+		collection_step(heap);
 		if (fatal_signal_pending(current)) {
 			queue_work(heap->wq, &heap->collect);
 			return -EINTR;
@@ -429,13 +438,10 @@ void pom_collect_work(struct work_struct *work)
 		collection_start(heap, due);
 	gc->due = false;
 	while (gc->phase != POM_IDLE) {
-		collection_slice(heap);
-		pom_heap_unlock(heap);
-		cond_resched();
+		collection_step(heap);
 		pom_heap_lock(heap);
 	}
 	pom_heap_unlock(heap);
-	pom_heap_settle(heap);
 }
 
 /**
@@ -466,10 +472,7 @@ int pom_freeze(struct pom_heap *heap, bool freeze)
 	}
 	/* Only renumbering would disturb it. */
 	while (gc->epoch == U32_MAX && gc->phase != POM_IDLE) {
-		collection_slice(heap);
-		pom_heap_unlock(heap);
-		pom_heap_settle(heap);
-		cond_resched();
+		collection_step(heap);
 		pom_heap_lock(heap);
 	}
 	epoch_advance(heap);

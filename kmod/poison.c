@@ -9,7 +9,8 @@
  * build each block has pom_red_zone more bytes than were asked for. Those and the
  * bytes that rounding adds are a pattern, looked at when the object goes and by
  * verify; a free block is another one, looked at when it is taken and by verify.
- * In other builds a free block is all zeros, and there are no red zones.
+ * In other builds a free block is all zeros, there are no red zones, and nobody
+ * calls what is here but pom_poison_intact().
  *
  * The generation in the head of a free object stays 0 all the same: that is what
  * tells a reader of the window that nothing lives there.
@@ -27,8 +28,9 @@ static u8 *block_start(const struct pom_pool *pool, u32 index)
 /* Where the poison of a free block begins: behind a generation. */
 static u32 poison_start(const struct pom_pool *pool)
 {
-	return POM_DEBUG ? (pool->side ? offsetofend(struct pyobjmem_head, generation) : 0) :
-			   pool->size;
+	if (!POM_DEBUG)
+		return pool->size;
+	return pool->side ? offsetofend(struct pyobjmem_head, generation) : 0;
 }
 
 static void poison_fill(struct pom_pool *pool, u32 index)
@@ -67,7 +69,7 @@ void pom_poison_pool(struct pom_pool *pool)
 {
 	u32 i;
 
-	if (!POM_DEBUG || pom_pool_is_run(pool))
+	if (pom_pool_is_run(pool))
 		return;
 	for (i = 0; i < pool->blocks; i++)
 		poison_fill(pool, i);
@@ -90,7 +92,7 @@ static void pool_check(const struct pom_pool *pool)
  */
 void pom_poison_take(struct pom_pool *pool, u32 index)
 {
-	if (!POM_DEBUG || pom_pool_is_run(pool))
+	if (pom_pool_is_run(pool))
 		return;
 	pool_check(pool);
 	WARN(!pom_poison_intact(pool, index), "pyobjmem: block %#x was written to while it was free",
@@ -107,7 +109,7 @@ void pom_poison_take(struct pom_pool *pool, u32 index)
  */
 void pom_poison_give(struct pom_pool *pool, u32 index)
 {
-	if (!POM_DEBUG || pom_pool_is_run(pool))
+	if (pom_pool_is_run(pool))
 		return;
 	pool_check(pool);
 	WARN(memchr_inv(block_start(pool, index), 0, pool->size),
@@ -134,8 +136,6 @@ void pom_red_zone_set(const struct pom_block *block, u64 used)
 {
 	u64 end = red_zone_end(block);
 
-	if (!POM_DEBUG)
-		return;
 	/* It may cross a page of a run. */
 	for (; used < end; used++)
 		*(u8 *)pom_block_byte(block, used) = SLUB_RED_ACTIVE;
@@ -153,8 +153,6 @@ bool pom_red_zone_intact(const struct pom_block *block, u64 used)
 {
 	u64 end = red_zone_end(block);
 
-	if (!POM_DEBUG)
-		return true;
 	for (; used < end; used++)
 		if (*(u8 *)pom_block_byte(block, used) != SLUB_RED_ACTIVE)
 			return false;

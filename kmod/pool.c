@@ -243,7 +243,8 @@ static int pool_place(struct pom_space *space, struct pom_pool *pool, struct pom
 	if (ret)
 		return ret;
 	space->slack += pom_pool_slack(pool);
-	pom_poison_pool(pool);
+	if (POM_DEBUG)
+		pom_poison_pool(pool);
 	return 0;
 }
 
@@ -304,7 +305,8 @@ int pom_block_alloc(struct pom_space *space, u64 size, struct pom_stash *stash,
 		return ret;
 
 	index = find_first_bit((unsigned long *)pool->free, pool->blocks);
-	pom_poison_take(pool, index);
+	if (POM_DEBUG)
+		pom_poison_take(pool, index);
 	pool->free[index / 64] &= ~(1ULL << (index % 64));
 	pool->live++;
 	if (!pom_pool_is_run(pool))
@@ -340,7 +342,8 @@ void pom_block_free(struct pom_space *space, struct pom_pool *pool, u32 index)
 	pool->free[index / 64] |= 1ULL << (index % 64);
 	pool->live--;
 	space->used -= pool->size;
-	pom_poison_give(pool, index);
+	if (POM_DEBUG)
+		pom_poison_give(pool, index);
 
 	if (pool->live) {
 		pool_refile(space, pool);

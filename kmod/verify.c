@@ -196,7 +196,7 @@ static bool check_slots(struct visit *v, struct pom_object *obj)
 	u64 value;
 	u32 i;
 
-	if (!pom_object_red_zones_intact(v->heap, obj))
+	if (POM_DEBUG && !pom_object_red_zones_intact(v->heap, obj))
 		return complain(v->m, "object %#llx: somebody wrote behind it",
 				pom_object_handle(obj));
 
