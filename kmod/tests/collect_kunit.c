@@ -42,6 +42,11 @@ struct graph {
 	u64 handle[NODES];
 };
 
+static void set_ref(struct kunit *test, u64 from, u32 slot, u64 to)
+{
+	KUNIT_ASSERT_EQ(test, pom_fixture_set_ref(test->priv, from, slot, to), 0);
+}
+
 static bool has_edge(const struct graph *g, u32 from, u32 to)
 {
 	return test_bit(from * NODES + to, g->edge);
@@ -66,24 +71,12 @@ static void graph_reach(struct graph *g)
 
 static void graph_link(struct kunit *test, struct graph *g)
 {
-	struct pom_fixture *f = test->priv;
-	struct pyobjmem_set_ref cmd = {};
 	u32 i, j, k;
 
-	for (i = 0; i < g->n; i++) {
-		for (j = 0; j < g->n; j++) {
-			if (!has_edge(g, i, j))
-				continue;
-			cmd.handle = g->handle[i];
-			cmd.value = g->handle[j];
-			for (k = 0; k < g->times; k++) {
-				cmd.slot = k * g->n + j;
-				pom_heap_lock(f->heap);
-				KUNIT_ASSERT_EQ(test, pom_object_set_ref(&f->session, &cmd), 0);
-				pom_heap_unlock(f->heap);
-			}
-		}
-	}
+	for (i = 0; i < g->n; i++)
+		for (j = 0; j < g->n; j++)
+			for (k = 0; has_edge(g, i, j) && k < g->times; k++)
+				set_ref(test, g->handle[i], k * g->n + j, g->handle[j]);
 }
 
 static void set_root(struct kunit *test, u32 root, u64 handle)
@@ -146,14 +139,9 @@ static void graph_put(struct kunit *test, struct graph *g, const unsigned long *
 
 static bool lives(struct kunit *test, u64 handle)
 {
-	struct pom_fixture *f = test->priv;
 	struct pom_object obj;
-	bool found;
 
-	pom_heap_lock(f->heap);
-	found = !pom_object_find(f->heap, handle, &obj);
-	pom_heap_unlock(f->heap);
-	return found;
+	return !pom_fixture_find(test->priv, handle, &obj);
 }
 
 /* Build it, let go of what is not held, collect: what is reachable lives. */
@@ -302,16 +290,6 @@ static void generations_find_it_in_the_end(struct kunit *test)
 		pom_fixture_collect(test, 2);
 		KUNIT_ASSERT_EQ(test, f->heap->objects, 0ULL);
 	}
-}
-
-static void set_ref(struct kunit *test, u64 from, u32 slot, u64 to)
-{
-	struct pyobjmem_set_ref cmd = { .handle = from, .value = to, .slot = slot };
-	struct pom_fixture *f = test->priv;
-
-	pom_heap_lock(f->heap);
-	KUNIT_ASSERT_EQ(test, pom_object_set_ref(&f->session, &cmd), 0);
-	pom_heap_unlock(f->heap);
 }
 
 /* Young garbage names an old object: that one becomes garbage, but is not looked at. */

@@ -162,6 +162,70 @@ void pom_fixture_put(struct kunit *test, u64 handle)
 }
 
 /**
+ * pom_fixture_set_ref - set a slot
+ * @f: the fixture
+ * @from: the object
+ * @slot: index of its slot
+ * @to: what it names then
+ *
+ * What dies of it is left to pom_heap_settle().
+ *
+ * Return: 0 or an error.
+ */
+int pom_fixture_set_ref(struct pom_fixture *f, u64 from, u32 slot, u64 to)
+{
+	struct pyobjmem_set_ref cmd = { .handle = from, .slot = slot, .value = to };
+	int ret;
+
+	pom_heap_lock(f->heap);
+	ret = pom_object_set_ref(&f->session, &cmd);
+	pom_heap_unlock(f->heap);
+	return ret;
+}
+
+/**
+ * pom_fixture_get_ref - take what a slot names
+ * @f: the fixture
+ * @from: the object
+ * @slot: index of its slot
+ * @to: what it names
+ *
+ * Return: 0 or an error.
+ */
+int pom_fixture_get_ref(struct pom_fixture *f, u64 from, u32 slot, u64 *to)
+{
+	struct pyobjmem_get_ref cmd = { .handle = from, .slot = slot };
+	int ret;
+
+	do {
+		pom_heap_lock(f->heap);
+		pom_stash_begin(&f->stash);
+		ret = pom_object_get_ref(&f->session, &cmd, &f->stash);
+		pom_heap_unlock(f->heap);
+	} while (ret == -EAGAIN && !pom_stash_fill(&f->stash));
+	*to = cmd.out_handle;
+	return ret;
+}
+
+/**
+ * pom_fixture_find - find an object
+ * @f: the fixture
+ * @handle: any number
+ * @obj: the object
+ *
+ * Return: 0 or an error.
+ */
+int pom_fixture_find(struct pom_fixture *f, u64 handle, struct pom_object *obj)
+{
+	int ret;
+
+	pom_heap_lock(f->heap);
+	ret = pom_object_find(f->heap, handle, obj);
+	pom_heap_unlock(f->heap);
+	return ret;
+}
+
+/**
  * pom_fixture_collect - collect
  * @test: the test
  * @generation: oldest generation

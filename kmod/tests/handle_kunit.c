@@ -53,13 +53,7 @@ static void handles_drop_all(struct kunit *test, struct handles *h)
 
 static int find(struct kunit *test, u64 handle, struct pom_object *obj)
 {
-	struct pom_fixture *f = test->priv;
-	int ret;
-
-	pom_heap_lock(f->heap);
-	ret = pom_object_find(f->heap, handle, obj);
-	pom_heap_unlock(f->heap);
-	return ret;
+	return pom_fixture_find(test->priv, handle, obj);
 }
 
 static void stale(struct kunit *test, u64 handle)

@@ -71,6 +71,9 @@ int pom_fixture_init(struct kunit *test);
 void pom_fixture_exit(struct kunit *test);
 u64 pom_fixture_create(struct kunit *test, u32 slots, u32 payload);
 void pom_fixture_put(struct kunit *test, u64 handle);
+int pom_fixture_set_ref(struct pom_fixture *f, u64 from, u32 slot, u64 to);
+int pom_fixture_get_ref(struct pom_fixture *f, u64 from, u32 slot, u64 *to);
+int pom_fixture_find(struct pom_fixture *f, u64 handle, struct pom_object *obj);
 u64 pom_fixture_collect(struct kunit *test, u32 generation);
 int pom_fixture_take(struct pom_fixture *f, struct pom_space *space, u64 size,
 		     struct pom_block *block);

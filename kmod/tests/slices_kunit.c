@@ -127,35 +127,26 @@ static bool node_put(struct world *w, u32 i)
 
 static bool node_link(struct world *w, u32 i, u32 slot, u32 to)
 {
-	struct pyobjmem_set_ref cmd = { .handle = w->handle[i], .slot = slot };
+	u64 value = to == NONE ? PYOBJMEM_NONE : w->handle[to];
 	int ret;
 
-	if (to != NONE)
-		cmd.value = w->handle[to];
 	w->to[i][slot] = to;
-	pom_heap_lock(w->f->heap);
-	ret = pom_object_set_ref(&w->f->session, &cmd);
-	pom_heap_unlock(w->f->heap);
+	ret = pom_fixture_set_ref(w->f, w->handle[i], slot, value);
 	pom_heap_settle(w->f->heap);
 	return same(w, "SET_REF", ret, 0);
 }
 
 static bool node_follow(struct world *w, u32 i, u32 slot)
 {
-	struct pyobjmem_get_ref cmd = { .handle = w->handle[i], .slot = slot };
 	u32 to = w->to[i][slot];
+	u64 handle;
 	int ret;
 
-	do {
-		pom_heap_lock(w->f->heap);
-		pom_stash_begin(&w->f->stash);
-		ret = pom_object_get_ref(&w->f->session, &cmd, &w->f->stash);
-		pom_heap_unlock(w->f->heap);
-	} while (ret == -EAGAIN && !pom_stash_fill(&w->f->stash));
+	ret = pom_fixture_get_ref(w->f, w->handle[i], slot, &handle);
 	if (to != NONE)
 		w->holds[to]++;
 	return same(w, "GET_REF", ret, 0) &&
-	       same(w, "what a slot names", cmd.out_handle,
+	       same(w, "what a slot names", handle,
 		    to == NONE ? PYOBJMEM_NONE : w->handle[to]);
 }
 
@@ -286,9 +277,7 @@ static bool world_same(struct world *w, bool nothing_else)
 	for (i = 0; i < NODES; i++) {
 		if (!w->handle[i])
 			continue;
-		pom_heap_lock(w->f->heap);
-		lives = !pom_object_find(w->f->heap, w->handle[i], &obj);
-		pom_heap_unlock(w->f->heap);
+		lives = !pom_fixture_find(w->f, w->handle[i], &obj);
 		if (test_bit(i, w->reach) ? !same(w, "what is reached lives", lives, true) :
 		    nothing_else && !same(w, "what is not reached lives", lives, false))
 			return false;
@@ -379,39 +368,28 @@ static void what_can_be_reached_lives(struct kunit *test)
 	KUNIT_EXPECT_GT(test, w->between, 10ULL * slice_rounds);
 }
 
-static void set_ref(struct world *w, u64 from, u64 to)
+static void set_ref(struct kunit *test, u64 from, u64 to)
 {
-	struct pyobjmem_set_ref cmd = { .handle = from, .value = to };
-
-	pom_heap_lock(w->f->heap);
-	pom_object_set_ref(&w->f->session, &cmd);
-	pom_heap_unlock(w->f->heap);
+	KUNIT_EXPECT_EQ(test, pom_fixture_set_ref(test->priv, from, 0, to), 0);
 }
 
-static void take_ref(struct kunit *test, struct world *w, u64 from, u64 expected)
+static void take_ref(struct kunit *test, u64 from, u64 expected)
 {
-	struct pyobjmem_get_ref cmd = { .handle = from };
-	int ret;
+	u64 handle;
 
-	do {
-		pom_heap_lock(w->f->heap);
-		pom_stash_begin(&w->f->stash);
-		ret = pom_object_get_ref(&w->f->session, &cmd, &w->f->stash);
-		pom_heap_unlock(w->f->heap);
-	} while (ret == -EAGAIN && !pom_stash_fill(&w->f->stash));
-	KUNIT_EXPECT_EQ(test, ret, 0);
-	KUNIT_EXPECT_EQ(test, cmd.out_handle, expected);
+	KUNIT_EXPECT_EQ(test, pom_fixture_get_ref(test->priv, from, 0, &handle), 0);
+	KUNIT_EXPECT_EQ(test, handle, expected);
 }
 
 /* Garbage that a collection has to go through: more than one slice of it */
-static void rings_drop(struct kunit *test, struct world *w)
+static void rings_drop(struct kunit *test)
 {
 	u64 handle;
 	u32 i;
 
 	for (i = 0; i < POM_SLICE; i++) {
 		handle = pom_fixture_create(test, 1, 0);
-		set_ref(w, handle, handle);
+		set_ref(test, handle, handle);
 		pom_fixture_put(test, handle);
 	}
 }
@@ -429,18 +407,18 @@ static void what_names_a_newborn_is_looked_at_again(struct kunit *test)
 	INIT_WORK(&w->f->heap->collect, do_not_finish);
 	KUNIT_ASSERT_TRUE(test, collector_start(w));
 	holder = pom_fixture_create(test, 1, 0);
-	rings_drop(test, w);
+	rings_drop(test);
 	old = pom_fixture_create(test, 1, 0);
-	set_ref(w, holder, old);
+	set_ref(test, holder, old);
 	pom_fixture_put(test, old);	/* a decrement: it is a candidate */
-	rings_drop(test, w);
+	rings_drop(test);
 
 	collect_slice(w);
-	take_ref(test, w, holder, old);
+	take_ref(test, holder, old);
 	newborn = pom_fixture_create(test, 1, 0);
-	set_ref(w, newborn, old);
-	set_ref(w, old, newborn);
-	set_ref(w, holder, PYOBJMEM_NONE);
+	set_ref(test, newborn, old);
+	set_ref(test, old, newborn);
+	set_ref(test, holder, PYOBJMEM_NONE);
 	pom_fixture_put(test, old);
 	while (READ_ONCE(w->f->heap->gc.phase) != POM_IDLE)
 		collect_slice(w);
@@ -462,8 +440,7 @@ static void what_freeze_ends_leaves_nothing(struct kunit *test)
 {
 	struct world *w = world_new(test);
 	struct pom_gc *gc = &w->f->heap->gc;
-	struct pyobjmem_set_ref cmd = {};
-	u64 outside;
+	u64 outside, garbage;
 	bool amid;
 	u32 i;
 
@@ -474,18 +451,14 @@ static void what_freeze_ends_leaves_nothing(struct kunit *test)
 	pom_fixture_create(test, 1, 0);
 	pom_fixture_collect(test, 0);
 
-	cmd.handle = pom_fixture_create(test, 2, 0);
-	set_ref(w, cmd.handle, cmd.handle);
-	cmd.value = outside;
-	cmd.slot = 1;
-	pom_heap_lock(w->f->heap);
-	KUNIT_EXPECT_EQ(test, pom_object_set_ref(&w->f->session, &cmd), 0);
-	pom_heap_unlock(w->f->heap);
+	garbage = pom_fixture_create(test, 2, 0);
+	set_ref(test, garbage, garbage);
+	KUNIT_EXPECT_EQ(test, pom_fixture_set_ref(w->f, garbage, 1, outside), 0);
 	pom_fixture_put(test, outside);
-	pom_fixture_put(test, cmd.handle);
+	pom_fixture_put(test, garbage);
 	/* Where the collector has a processor of its own it may do some more slices. */
 	for (i = 0; i < 40; i++)
-		rings_drop(test, w);
+		rings_drop(test);
 
 	pom_heap_lock(w->f->heap);
 	gc->epoch = U32_MAX - 1;

@@ -225,21 +225,12 @@ static const struct change {
 
 static void scene_set(struct kunit *test, u64 object, u64 value)
 {
-	struct pyobjmem_set_ref cmd = { .handle = object, .value = value };
-	struct pom_fixture *f = test->priv;
-
-	pom_heap_lock(f->heap);
-	KUNIT_ASSERT_EQ(test, pom_object_set_ref(&f->session, &cmd), 0);
-	pom_heap_unlock(f->heap);
+	KUNIT_ASSERT_EQ(test, pom_fixture_set_ref(test->priv, object, 0, value), 0);
 }
 
 static void scene_find(struct kunit *test, u64 handle, struct pom_object *obj)
 {
-	struct pom_fixture *f = test->priv;
-
-	pom_heap_lock(f->heap);
-	KUNIT_ASSERT_EQ(test, pom_object_find(f->heap, handle, obj), 0);
-	pom_heap_unlock(f->heap);
+	KUNIT_ASSERT_EQ(test, pom_fixture_find(test->priv, handle, obj), 0);
 }
 
 static void scene_build(struct kunit *test, struct scene *s)
