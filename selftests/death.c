@@ -28,17 +28,6 @@ FIXTURE_TEARDOWN(death)
 
 /* --- States in which a process is killed ----------------------------------- */
 
-static int idle(struct child_side *side)
-{
-	int session = join_in_child(side);
-	__u64 handle;
-
-	CHILD_CHECK(!root_get(session, 0, &handle));
-	CHILD_CHECK(!object_create(session, 0, NULL, 100, &handle, 1, NULL));
-	child_ready(side);
-	wait_for_death();
-}
-
 /* Thousands of objects held, taken several times. */
 static int holding_much(struct child_side *side)
 {
@@ -128,22 +117,11 @@ static int collecting(struct child_side *side)
 {
 	struct death *death = side->argument;
 	int session = join_in_child(side);
-	__u64 first, last, next;
 	unsigned int i;
 
 	child_ready(side);
-	for (;;) {
-		CHILD_CHECK(!container_create(session, 1, &first));
-		last = first;
-		for (i = 0; i < 400; i++) {
-			CHILD_CHECK(!object_create(session, 0, NULL, 8, &last, 1, &next));
-			if (last != first)
-				CHILD_CHECK(!object_put(session, last));
-			last = next;
-		}
-		CHILD_CHECK(!ref_set(session, first, 0, last, NULL));
-		CHILD_CHECK(!object_put(session, first));
-		CHILD_CHECK(!object_put(session, last));
+	for (i = 0;; i++) {
+		ring_drop(session, 401);
 		CHILD_CHECK(!DOES(heap_collect(session, i % 3, NULL)));
 	}
 }

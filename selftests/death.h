@@ -166,6 +166,35 @@ static inline void __attribute__((noreturn)) wait_for_death(void)
 		pause();
 }
 
+static inline int idle(struct child_side *side)
+{
+	int session = join_in_child(side);
+	__u64 handle;
+
+	CHILD_CHECK(!root_get(session, 0, &handle));
+	CHILD_CHECK(!object_create(session, 0, NULL, 100, &handle, 1, NULL));
+	child_ready(side);
+	wait_for_death();
+}
+
+/* A ring of @count objects, two or more, that nobody holds: to be collected */
+static inline void ring_drop(int session, unsigned int count)
+{
+	__u64 first, last, next;
+
+	CHILD_CHECK(!container_create(session, 1, &first));
+	last = first;
+	while (--count) {
+		CHILD_CHECK(!object_create(session, 0, NULL, 8, &last, 1, &next));
+		if (last != first)
+			CHILD_CHECK(!object_put(session, last));
+		last = next;
+	}
+	CHILD_CHECK(!ref_set(session, first, 0, last, NULL));
+	CHILD_CHECK(!object_put(session, first));
+	CHILD_CHECK(!object_put(session, last));
+}
+
 /* --- In the parent --------------------------------------------------------- */
 
 /* How many kills are due to what has @share of 1,000 kills. */

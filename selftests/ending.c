@@ -28,17 +28,6 @@ FIXTURE_TEARDOWN(ending)
 	death_end(_metadata, &self->death);
 }
 
-static int idle(struct child_side *side)
-{
-	int session = join_in_child(side);
-	__u64 handle;
-
-	CHILD_CHECK(!root_get(session, 0, &handle));
-	CHILD_CHECK(!object_create(session, 0, NULL, 100, &handle, 1, NULL));
-	child_ready(side);
-	wait_for_death();
-}
-
 /* --- What goes on without him ------------------------------------------------ */
 
 #define RING	20000
@@ -47,20 +36,8 @@ static int collects_a_ring(struct child_side *side)
 {
 	struct death *death = side->argument;
 	int session = join_in_child(side);
-	__u64 first, last, next;
-	unsigned int i;
 
-	CHILD_CHECK(!container_create(session, 1, &first));
-	last = first;
-	for (i = 1; i < RING; i++) {
-		CHILD_CHECK(!object_create(session, 0, NULL, 8, &last, 1, &next));
-		if (last != first)
-			CHILD_CHECK(!object_put(session, last));
-		last = next;
-	}
-	CHILD_CHECK(!ref_set(session, first, 0, last, NULL));
-	CHILD_CHECK(!object_put(session, first));
-	CHILD_CHECK(!object_put(session, last));
+	ring_drop(session, RING);
 	child_ready(side);
 	CHILD_CHECK(!INSIDE(death, 0, heap_collect(session, 2, NULL)));
 	wait_for_death();

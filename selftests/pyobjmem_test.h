@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "descriptor.h"
 #include "operations.h"
 
 #define PARAMETERS	"/sys/module/pyobjmem/parameters/"
@@ -340,51 +341,12 @@ static inline int heaps_count(void)
 
 static inline int descriptor_send(int socket, int fd)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = {};
-	char byte = 0;
-	struct iovec vector = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr message = {
-		.msg_iov = &vector,
-		.msg_iovlen = 1,
-		.msg_control = control.bytes,
-		.msg_controllen = sizeof(control.bytes),
-	};
-	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-
-	header->cmsg_level = SOL_SOCKET;
-	header->cmsg_type = SCM_RIGHTS;
-	header->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(header), &fd, sizeof(int));
-	return sendmsg(socket, &message, 0) < 0 ? -errno : 0;
+	return descriptor_send_flags(socket, fd, 0);
 }
 
 static inline int descriptor_receive(int socket)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = {};
-	char byte;
-	struct iovec vector = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr message = {
-		.msg_iov = &vector,
-		.msg_iovlen = 1,
-		.msg_control = control.bytes,
-		.msg_controllen = sizeof(control.bytes),
-	};
-	struct cmsghdr *header;
-	int fd;
-
-	if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC) < 0)
-		return -errno;
-	header = CMSG_FIRSTHDR(&message);
-	if (!header || header->cmsg_type != SCM_RIGHTS)
-		return -ENOMSG;
-	memcpy(&fd, CMSG_DATA(header), sizeof(int));
-	return fd;
+	return descriptor_receive_flags(socket, MSG_CMSG_CLOEXEC);
 }
 
 /* Children */

@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../descriptor.h"
 #include "actions.h"
 #include "runner.h"
 #include "worker.h"
@@ -144,55 +145,26 @@ int action_chain(struct runner *runner, const struct call *call)
 
 int action_send(struct runner *runner, const struct call *call)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = {};
 	int fd = argument_fd(runner, call);
-	char byte = 0;
-	struct iovec vector = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr message = {
-		.msg_iov = &vector,
-		.msg_iovlen = 1,
-		.msg_control = control.bytes,
-		.msg_controllen = sizeof(control.bytes),
-	};
-	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 
 	if (is_ours(fd))
 		return 0;
-	header->cmsg_level = SOL_SOCKET;
-	header->cmsg_type = SCM_RIGHTS;
-	header->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(header), &fd, sizeof(int));
-	return sendmsg(registers.queue[call->value[1].number % 2][0], &message,
-		       MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return descriptor_send_flags(registers.queue[call->value[1].number % 2][0], fd,
+				     MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 int action_receive(struct runner *runner, const struct call *call)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = {};
-	char byte;
-	struct iovec vector = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr message = {
-		.msg_iov = &vector,
-		.msg_iovlen = 1,
-		.msg_control = control.bytes,
-		.msg_controllen = sizeof(control.bytes),
-	};
-	struct cmsghdr *header;
+	int fd = descriptor_receive_flags(registers.queue[call->value[0].number % 2][1],
+					  MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
 	(void)runner;
-	if (recvmsg(registers.queue[call->value[0].number % 2][1], &message,
-		    MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0)
-		return -errno;
-	header = CMSG_FIRSTHDR(&message);
-	if (!header)
+	/* The message came without: there was no number for it. */
+	if (fd == -ENOMSG)
 		return -EMFILE;
-	memcpy(&registers.descriptor[call->out], CMSG_DATA(header), sizeof(int));
+	if (fd < 0)
+		return fd;
+	registers.descriptor[call->out] = fd;
 	return 0;
 }
 
