@@ -9,8 +9,8 @@ BUILD   := $(CURDIR)/build
 # are used, because the packages that bring them may only just be coming.
 RELEASE  = $(shell scripts/kernel release)
 KDIR     = $(shell scripts/kernel headers $(RELEASE))
-TREE     = $(BUILD)/kmod-$(RELEASE)$(if $(DEBUG),-debug)$(if $(KUNIT),-kunit)$(VARIANT)
-VARIANT  = $(if $(COVERAGE),-coverage)$(if $(KCOV),-kcov)
+VARIANT  = $(if $(DEBUG),-debug)$(if $(KUNIT),-kunit)$(if $(COVERAGE),-coverage)$(if $(KCOV),-kcov)
+TREE     = $(BUILD)/kmod-$(RELEASE)$(VARIANT)
 MODULE   = $(TREE)/kmod/pyobjmem.ko
 
 # Kbuild puts objects where it finds the sources: hence a tree of links. There

@@ -9,7 +9,8 @@
 #
 # PYOBJMEM_SEED in the environment is the seed of the tests that are random;
 # where it is not set, one is made up, and printed. PYOBJMEM_KILLS is how many
-# kills the tests of death make, where it is set.
+# kills the tests of death make, and PYOBJMEM_SOAK_SECONDS how long the soak is,
+# where they are set.
 cd "${top:?}" || exit 1
 unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
 
@@ -90,7 +91,7 @@ quietly()
 before_tests=()
 selftests()
 {
-	local name=$1 options=() programs=() limit
+	local name=$1 options=() programs=() environment=() limit machine each
 
 	shift
 	while [ "$1" != -- ]; do
@@ -102,14 +103,35 @@ selftests()
 		programs+=("/selftests/$1")
 		shift
 	done
-	limit=$(sed -n 's/^timeout=//p' selftests/settings)
-	selftests/vm/run --output "$top/build/vm/$name" \
-		--timeout $((limit * 6)) "${options[@]}" \
+	for each in PYOBJMEM_SEED PYOBJMEM_KILLS PYOBJMEM_SOAK_SECONDS; do
+		[ -z "${!each-}" ] || environment+=("$each=${!each}")
+	done
+	limit=$(program_limit)
+	machine=$((limit * (${#programs[@]} < 6 ? ${#programs[@]} : 6)))
+	selftests/vm/run --output "$top/build/vm/$name" --timeout $machine "${options[@]}" \
 		--add build/selftests:/selftests --add selftests/vm/run-selftests \
 		-- ${before_tests[@]+"${before_tests[@]}"} \
-			env "PYOBJMEM_SEED=$PYOBJMEM_SEED" \
-			${PYOBJMEM_KILLS:+"PYOBJMEM_KILLS=$PYOBJMEM_KILLS"} \
-			run-selftests "$limit" "${programs[@]}" "$@"
+			env "${environment[@]}" run-selftests "$limit" "${programs[@]}" "$@"
+}
+
+# Seconds that a test program may take: what selftests/settings says, unless a
+# variable that is called seconds_each does.
+program_limit()
+{
+	echo "${seconds_each:-$(sed -n 's/^timeout=//p' selftests/settings)}"
+}
+
+# The same on the stock kernel: called $1, parameters $2 of the module, tests
+stock_selftests()
+{
+	local name=$1 parameters=$2 release image
+
+	shift 2
+	release=$(scripts/kernel release) && image=$(scripts/kernel image "$release") ||
+		return 1
+	selftests "$name" --kernel "$image" --memory 2048 \
+		--module "build/kmod-$release/kmod/pyobjmem.ko" \
+		--parameters "$parameters" -- "$@"
 }
 
 # Make the kernel of our own that is called $1, which is $release then. It takes
