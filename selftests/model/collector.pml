@@ -479,7 +479,7 @@ active proctype heap()
 			d_step {
 				if
 				:: phase == POM_IDLE -> worker = 0
-				:: else -> collection_slice(); leaves = 1
+				:: else -> collection_slice()
 				fi
 			}
 #ifdef FREEZE
