@@ -100,8 +100,9 @@ static void heap_destroy_work(struct work_struct *work)
 	struct pom_heap *heap = container_of(work, struct pom_heap, destroy);
 
 	pom_debugfs_remove(heap);
-	cancel_delayed_work_sync(&heap->trim);
+	/* A collection that somebody left to the worker may empty pools to the last. */
 	destroy_workqueue(heap->wq);
+	cancel_delayed_work_sync(&heap->trim);
 	heap_destroy_space(&heap->space[POM_OBJECTS]);
 	heap_destroy_space(&heap->space[POM_DATA]);
 	atomic_long_dec(&heap->user->heaps);

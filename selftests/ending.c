@@ -491,4 +491,39 @@ TEST_F(ending, of_a_heaps_last_user)
 	expect_baseline(_metadata, death);
 }
 
+/* The heap goes while its worker is still at what the last user had begun. */
+static int collects_in_a_heap_of_its_own(struct child_side *side)
+{
+	struct death *death = side->argument;
+	struct test_heap heap;
+
+	CHILD_CHECK(!test_heap_open(&heap, 0));
+	ring_drop(heap.session, RING / 4);
+	child_says(side, &heap.number, sizeof(heap.number));
+	CHILD_CHECK(!INSIDE(death, 0, heap_collect(heap.session, 2, NULL)));
+	wait_for_death();
+}
+
+TEST_F_TIMEOUT(ending, of_a_heaps_last_user_in_a_collection, 120)
+{
+	struct death *death = &self->death;
+	unsigned int round, amid = 0;
+	struct child child;
+	__u64 number;
+
+	for (round = 0; round < 60 && amid < 5; round++) {
+		death->at_death->inside[0] = 0;
+		ASSERT_EQ(0, child_start(&child, collects_in_a_heap_of_its_own, death));
+		ASSERT_TRUE(child_hear(&child, &number, sizeof(number)));
+		meet(death, 1);
+		ASSERT_EQ(-SIGKILL, child_kill(&child));
+		amid += inside(death, 0);
+		EXPECT_HEAP_GONE(number);
+	}
+	EXPECT_LE(1, amid);
+	/* What the heap had put off for a second finds no heap. */
+	sleep_us(1200000);
+	expect_baseline(_metadata, death);
+}
+
 TEST_HARNESS_MAIN
