@@ -301,7 +301,7 @@ static int request_unsupported(struct pom_session *session, struct pom_request *
 #define RESERVED(_struct)	.reserved = offsetof(struct _struct, __reserved)
 
 const struct pom_op pom_ops[PYOBJMEM_OP_COUNT] = {
-	OP(QUERY, pyobjmem_query, out_user_bytes, request_query, .heapless = true),
+	OP(QUERY, pyobjmem_query, out_session_watches, request_query, .heapless = true),
 	OP(HEAP_CREATE, pyobjmem_heap_create, out_heap, request_heap_create,
 	   .flags = PYOBJMEM_HEAP_FLAGS, .heapless = true),
 	OP(HEAP_JOIN, pyobjmem_heap_join, out_heap, request_heap_join, .heapless = true),
@@ -332,14 +332,13 @@ const struct pom_op pom_ops[PYOBJMEM_OP_COUNT] = {
 	OP(REDEEM, pyobjmem_redeem, out_handle, request_redeem, RESERVED(pyobjmem_redeem)),
 	OP(WEAK, pyobjmem_weak, cookie, request_unsupported),
 	OP(UPGRADE, pyobjmem_upgrade, handle, request_unsupported),
-	OP(WEAK_DROP, pyobjmem_weak_drop, handle, request_unsupported),
+	OP(WEAK_DROP, pyobjmem_weak_drop, cookie, request_unsupported),
 	OP(COLLECT, pyobjmem_collect, out_duration_ns, request_collect,
 	   RESERVED(pyobjmem_collect)),
 	OP(FREEZE, pyobjmem_freeze, flags, request_freeze),
 	OP(UNFREEZE, pyobjmem_unfreeze, flags, request_freeze),
 	OP(STATS, pyobjmem_stats, out_gc, request_stats),
-	OP(INSPECT, pyobjmem_inspect, __reserved, pom_request_inspect,
-	   RESERVED(pyobjmem_inspect)),
+	OP(INSPECT, pyobjmem_inspect, out_weak, pom_request_inspect),
 	OP(BATCH, pyobjmem_batch, __reserved, pom_request_batch,
 	   .flags = PYOBJMEM_BATCH_FLAGS, RESERVED(pyobjmem_batch)),
 };
@@ -468,7 +467,7 @@ static struct miscdevice pom_misc = {
 static void __init check_abi(void)
 {
 	BUILD_BUG_ON(sizeof(struct pyobjmem_head) != 16);
-	BUILD_BUG_ON(sizeof(struct pyobjmem_query) != 112);
+	BUILD_BUG_ON(sizeof(struct pyobjmem_query) != 120);
 	BUILD_BUG_ON(sizeof(struct pyobjmem_heap_create) != 24);
 	BUILD_BUG_ON(sizeof(struct pyobjmem_heap_join) != 24);
 	BUILD_BUG_ON(sizeof(struct pyobjmem_leave) != 8);
@@ -486,12 +485,13 @@ static void __init check_abi(void)
 	BUILD_BUG_ON(sizeof(struct pyobjmem_redeem) != 24);
 	BUILD_BUG_ON(sizeof(struct pyobjmem_weak) != 24);
 	BUILD_BUG_ON(sizeof(struct pyobjmem_upgrade) != 16);
-	BUILD_BUG_ON(sizeof(struct pyobjmem_weak_drop) != 16);
+	BUILD_BUG_ON(sizeof(struct pyobjmem_weak_drop) != 24);
+	BUILD_BUG_ON(sizeof(struct pyobjmem_event) != 56);
 	BUILD_BUG_ON(sizeof(struct pyobjmem_collect) != 72);
 	BUILD_BUG_ON(sizeof(struct pyobjmem_freeze) != 8);
 	BUILD_BUG_ON(sizeof(struct pyobjmem_unfreeze) != 8);
 	BUILD_BUG_ON(sizeof(struct pyobjmem_gc_stats) != 40);
-	BUILD_BUG_ON(sizeof(struct pyobjmem_stats) != 312);
+	BUILD_BUG_ON(sizeof(struct pyobjmem_stats) != 360);
 	BUILD_BUG_ON(sizeof(struct pyobjmem_inspect) != 64);
 	BUILD_BUG_ON(sizeof(union pyobjmem_command) != 56);
 	BUILD_BUG_ON(sizeof(struct pyobjmem_batch_entry) != 64);

@@ -33,8 +33,8 @@
  * its offset in the object window divided by 8, the high 32 bits the
  * generation of that place, which is never 0. The handle 0 names nothing
  * (PYOBJMEM_NONE). A handle is a name, not a right: an operation may only name
- * objects that the session holds. CREATE, GET_REF, GET_ROOT and REDEEM give
- * holds.
+ * objects that the session holds. CREATE, GET_REF, GET_ROOT, REDEEM, UPGRADE and
+ * the FINALIZE events that read(2) returns give holds.
  *
  * A session belongs to the address space (mm) that opened it. It ends with
  * that address space (exit, SIGKILL, exec), with its last file descriptor, or
@@ -64,7 +64,8 @@
  *  - EXDEV: the descriptor belongs to another heap.
  *  - EIO: the caller's address space is not the session's.
  *  - ENOTCONN: the session has joined no heap, or has ended.
- *  - EALREADY: the session has joined a heap before.
+ *  - EALREADY: the session has joined a heap before; it holds the object weakly
+ *    with that cookie.
  *  - ECANCELED: SET_REF with PYOBJMEM_SET_REF_COMPARE found another value.
  *  - EMFILE, ENFILE: no descriptor is left to return.
  *  - ENOSPC: a limit of the heap is reached.
@@ -176,7 +177,10 @@ struct pyobjmem_head {
  * @out_heap_objects: objects that a new heap may have at the most
  * @out_session_holds: objects that a session may hold at the most
  * @out_user_bytes: bytes that one user may take: the blocks of the heaps he
- *	created, what is kept about them, and the tables of his sessions' holds
+ *	created, what is kept about them, and what his sessions' holds, weak holds
+ *	and finalizers take
+ * @out_session_watches: weak holds and finalizers that a session may have, with
+ *	its events
  *
  * What this kernel is able to do. Needs no heap.
  */
@@ -202,6 +206,7 @@ struct pyobjmem_query {
 	__aligned_u64 out_heap_objects;
 	__aligned_u64 out_session_holds;
 	__aligned_u64 out_user_bytes;
+	__aligned_u64 out_session_watches;
 };
 #define PYOBJMEM_QUERY _IO(PYOBJMEM_TYPE, PYOBJMEM_OP_QUERY)
 
@@ -217,12 +222,16 @@ struct pyobjmem_query {
 
 /* Flags of HEAP_CREATE */
 #define PYOBJMEM_HEAP_NOMAP		(1U << 0)	/* only READ and WRITE reach payloads */
-#define PYOBJMEM_HEAP_FLAGS		(PYOBJMEM_HEAP_NOMAP)
+#define PYOBJMEM_HEAP_COLLECTED		(1U << 1)	/* COLLECTED events for the session */
+#define PYOBJMEM_HEAP_FLAGS		(PYOBJMEM_HEAP_NOMAP | PYOBJMEM_HEAP_COLLECTED)
+
+/* Flags of HEAP_JOIN */
+#define PYOBJMEM_JOIN_FLAGS		(PYOBJMEM_HEAP_COLLECTED)
 
 /**
  * struct pyobjmem_heap_create - ioctl(PYOBJMEM_HEAP_CREATE)
  * @size: sizeof(struct pyobjmem_heap_create)
- * @flags: PYOBJMEM_HEAP_NOMAP or 0
+ * @flags: PYOBJMEM_HEAP_*
  * @rights: PYOBJMEM_RIGHT_* that those who join through the descriptor get
  * @out_fd: descriptor of the heap, close-on-exec
  * @out_heap: number of the heap, the name of its debugfs directory
@@ -245,7 +254,7 @@ struct pyobjmem_heap_create {
 /**
  * struct pyobjmem_heap_join - ioctl(PYOBJMEM_HEAP_JOIN)
  * @size: sizeof(struct pyobjmem_heap_join)
- * @flags: Must be 0
+ * @flags: PYOBJMEM_HEAP_COLLECTED or 0
  * @fd: descriptor of a heap
  * @out_rights: PYOBJMEM_RIGHT_* that the session has now
  * @out_heap: number of the heap
@@ -336,9 +345,14 @@ struct pyobjmem_heap_configure {
  * Make an object. Without PYOBJMEM_CREATE_MUTABLE its payload never changes.
  * An object with slots is a container: it can be part of a cycle.
  *
+ * With PYOBJMEM_CREATE_FINALIZE the object has a finalizer, this session's:
+ * before it dies, by its counts or as part of a cycle, the session gets a
+ * FINALIZE event, once in the object's life, and with it a hold. Until that is put the
+ * object is whole, and so is all that it reaches. The finalizer may make it
+ * reachable again. If the session has ended, the object dies without.
+ *
  * Errors: E2BIG (payload or slots), EINVAL (@type), ENOENT and ESTALE (an
- * edge), EOVERFLOW, ENOSPC, EDQUOT, ENOMEM, EOPNOTSUPP (FINALIZE where
- * PYOBJMEM_FEATURE_FINALIZE is not offered).
+ * edge), EOVERFLOW, ENOSPC, EDQUOT, ENOMEM.
  */
 struct pyobjmem_create {
 	__u32 size;
@@ -596,9 +610,15 @@ struct pyobjmem_redeem {
  * @size: sizeof(struct pyobjmem_weak)
  * @flags: Must be 0
  * @handle: an object that the session holds
- * @cookie: what the WEAK_DEAD event is to carry
+ * @cookie: any number; the WEAK_DEAD event carries it
  *
- * Hold an object weakly. Offered with PYOBJMEM_FEATURE_WEAK.
+ * Hold an object weakly: that does not keep it alive, but UPGRADE can take it as
+ * long as it lives, and when it dies the session gets a WEAK_DEAD event. A session
+ * may hold an object weakly several times, each with a cookie of its own. Weak
+ * holds die after the object's finalizer, if it has one that can run, and
+ * only if that has not made it reachable again.
+ *
+ * Errors: EINVAL, ENOENT, ESTALE, EALREADY (that cookie), EDQUOT, ENOMEM.
  */
 struct pyobjmem_weak {
 	__u32 size;
@@ -614,7 +634,10 @@ struct pyobjmem_weak {
  * @flags: Must be 0
  * @handle: an object that the session holds weakly; it is taken once
  *
- * Turn a weak hold into a hold. Offered with PYOBJMEM_FEATURE_WEAK.
+ * Turn a weak hold into a hold. The weak hold stays. From the moment on at which
+ * the object begins to die, or a collection has found it dead, it is ESTALE.
+ *
+ * Errors: EINVAL, ENOENT (not held weakly), ESTALE, EOVERFLOW, EDQUOT, ENOMEM.
  */
 struct pyobjmem_upgrade {
 	__u32 size;
@@ -628,15 +651,70 @@ struct pyobjmem_upgrade {
  * @size: sizeof(struct pyobjmem_weak_drop)
  * @flags: Must be 0
  * @handle: an object that the session holds weakly
+ * @cookie: the cookie of that weak hold
  *
- * Drop a weak hold. Offered with PYOBJMEM_FEATURE_WEAK.
+ * Drop a weak hold; no event comes of it. If the object has died, the event may
+ * be there already: it stays.
+ *
+ * Errors: EINVAL, ENOENT, ESTALE.
  */
 struct pyobjmem_weak_drop {
 	__u32 size;
 	__u32 flags;
 	__aligned_u64 handle;
+	__aligned_u64 cookie;
 };
 #define PYOBJMEM_WEAK_DROP _IO(PYOBJMEM_TYPE, PYOBJMEM_OP_WEAK_DROP)
+
+/* Types of events */
+#define PYOBJMEM_EVENT_FINALIZE		1	/* @handle is due, and held now */
+#define PYOBJMEM_EVENT_WEAK_DEAD	2	/* @handle is dead */
+#define PYOBJMEM_EVENT_COLLECTED	3	/* a collection has come to its end */
+
+/**
+ * struct pyobjmem_event - what read(2) on a session returns
+ * @size: bytes of this event, a multiple of 8: where the next one begins
+ * @type: PYOBJMEM_EVENT_*; others may come, to be skipped
+ * @handle: FINALIZE: an object of this session's, taken once, to be put when
+ *	its finalizer has run; WEAK_DEAD: an object that was held weakly, a name only
+ * @cookie: WEAK_DEAD: that of the weak hold
+ * @generation: COLLECTED: oldest generation that was collected
+ * @__reserved: 0
+ * @collected: COLLECTED: objects that were found in dead cycles and freed
+ * @finalizers: COLLECTED: FINALIZE events that were queued
+ * @lost: COLLECTED: how many such events were lost before this one, because
+ *	nobody read them in time; the last PYOBJMEM_EVENTS_COLLECTED are kept
+ *
+ * read(2) returns as many whole events as there are and as fit. If there are
+ * none it waits, or fails with EAGAIN if the file is O_NONBLOCK; it returns 0
+ * when the session has ended. poll(2) tells EPOLLIN when there is an event,
+ * EPOLLHUP when the session has ended, EPOLLERR to other address spaces and
+ * before the session has joined a heap.
+ *
+ * Memory for FINALIZE and WEAK_DEAD is taken when the object is created and when
+ * it is held weakly: none of them is ever lost. They come in the order in which
+ * they happened; COLLECTED comes behind those of its collection. COLLECTED comes
+ * to sessions that joined with PYOBJMEM_HEAP_COLLECTED.
+ *
+ * Errors: EINVAL (a buffer with room for no event), EAGAIN, EINTR, EIO, ENOTCONN
+ * (the session has joined no heap), EFAULT, and ENOMEM or EDQUOT for the hold of
+ * a FINALIZE event: such an event stays, and so does one whose buffer
+ * cannot be written.
+ */
+struct pyobjmem_event {
+	__u32 size;
+	__u32 type;
+	__aligned_u64 handle;
+	__aligned_u64 cookie;
+	__u32 generation;
+	__u32 __reserved;
+	__aligned_u64 collected;
+	__aligned_u64 finalizers;
+	__aligned_u64 lost;
+};
+
+/** PYOBJMEM_EVENTS_COLLECTED: COLLECTED events that are kept until they are read. */
+#define PYOBJMEM_EVENTS_COLLECTED	16
 
 /**
  * struct pyobjmem_collect - ioctl(PYOBJMEM_COLLECT)
@@ -751,8 +829,15 @@ struct pyobjmem_gc_stats {
  * @out_slices: pieces into which all collections were cut
  * @out_longest_ns: longest of them in ns
  * @out_collect_ns: time of all collections in ns
+ * @out_weak: weak holds of all sessions
+ * @out_finalizers: finalizers that have not run, of all sessions
+ * @out_finalizers_abandoned: finalizers that will never run because their
+ *	session ended before they were delivered
  * @out_holds: objects that this session holds
  * @out_holds_limit: objects that this session may hold
+ * @out_watches: weak holds and finalizers of this session, with its events
+ * @out_watches_limit: how many of them it may have
+ * @out_events: FINALIZE and WEAK_DEAD events that wait to be read
  * @out_gc: per generation, the youngest first
  *
  * Counters of the heap and of the session. Taken at one moment.
@@ -781,8 +866,14 @@ struct pyobjmem_stats {
 	__aligned_u64 out_slices;
 	__aligned_u64 out_longest_ns;
 	__aligned_u64 out_collect_ns;
+	__aligned_u64 out_weak;
+	__aligned_u64 out_finalizers;
+	__aligned_u64 out_finalizers_abandoned;
 	__aligned_u64 out_holds;
 	__aligned_u64 out_holds_limit;
+	__aligned_u64 out_watches;
+	__aligned_u64 out_watches_limit;
+	__aligned_u64 out_events;
 	struct pyobjmem_gc_stats out_gc[PYOBJMEM_GENERATIONS];
 };
 #define PYOBJMEM_STATS _IO(PYOBJMEM_TYPE, PYOBJMEM_OP_STATS)
@@ -798,13 +889,15 @@ struct pyobjmem_stats {
  *	empty ones as 0, are written to @edges
  * @out_payload: size of the payload in bytes
  * @out_type: type tag
- * @out_flags: PYOBJMEM_CREATE_* flags of the object
- * @out_external: sessions, roots and tickets that refer to the object
+ * @out_flags: PYOBJMEM_CREATE_* flags of the object, and PYOBJMEM_INSPECT_*
+ * @out_external: sessions, roots, tickets and FINALIZE events that refer to the
+ *	object
  * @out_internal: slots that name the object
  * @out_takes: how often this session has taken it
  * @out_generation: generation of the collector that it is in: 0 to 2, or 3 for
  *	the permanent one
- * @__reserved: Must be 0
+ * @out_weak: weak holds of the object, of all sessions, counted up to
+ *	PYOBJMEM_INSPECT_WEAK_MAX
  *
  * Look at one object. The handles written to @edges are names only.
  *
@@ -824,9 +917,15 @@ struct pyobjmem_inspect {
 	__u32 out_internal;
 	__u32 out_takes;
 	__u32 out_generation;
-	__u32 __reserved;
+	__u32 out_weak;
 };
 #define PYOBJMEM_INSPECT _IO(PYOBJMEM_TYPE, PYOBJMEM_OP_INSPECT)
+
+/* Flags of INSPECT, besides those of CREATE */
+#define PYOBJMEM_INSPECT_FINALIZED	(1U << 16)	/* its finalizer has run, or never will */
+
+/** PYOBJMEM_INSPECT_WEAK_MAX: INSPECT does not count more weak holds than that. */
+#define PYOBJMEM_INSPECT_WEAK_MAX	256
 
 /**
  * union pyobjmem_command - an operation inside a BATCH
@@ -840,6 +939,9 @@ struct pyobjmem_inspect {
  * @write: PYOBJMEM_OP_WRITE
  * @set_root: PYOBJMEM_OP_SET_ROOT
  * @get_root: PYOBJMEM_OP_GET_ROOT
+ * @weak: PYOBJMEM_OP_WEAK
+ * @upgrade: PYOBJMEM_OP_UPGRADE
+ * @weak_drop: PYOBJMEM_OP_WEAK_DROP
  * @raw: the whole as words
  */
 union pyobjmem_command {
@@ -853,13 +955,16 @@ union pyobjmem_command {
 	struct pyobjmem_write write;
 	struct pyobjmem_set_root set_root;
 	struct pyobjmem_get_root get_root;
+	struct pyobjmem_weak weak;
+	struct pyobjmem_upgrade upgrade;
+	struct pyobjmem_weak_drop weak_drop;
 	__aligned_u64 raw[7];
 };
 
 /**
  * struct pyobjmem_batch_entry - one operation of a BATCH
  * @op: PYOBJMEM_OP_CREATE, _GET, _PUT, _SET_REF, _GET_REF, _READ, _WRITE,
- *	_SET_ROOT or _GET_ROOT
+ *	_SET_ROOT, _GET_ROOT, _WEAK, _UPGRADE or _WEAK_DROP
  * @out_result: 0 or a negative errno
  * @command: its structure, @size and all; out_* are filled in if it took place
  */
