@@ -108,8 +108,6 @@ int pom_call_check(u32 op, const union pyobjmem_command *cmd)
 
 	if (ret || op != PYOBJMEM_OP_CREATE)
 		return ret;
-	if (create->flags & PYOBJMEM_CREATE_FINALIZE)
-		return -EOPNOTSUPP;
 	if (create->type > U16_MAX)
 		return -EINVAL;
 	if (create->slots > PYOBJMEM_SLOTS_MAX)
@@ -358,6 +356,12 @@ int pom_call_locked(struct pom_session *session, u32 op, union pyobjmem_command 
 		return pom_heap_set_root(session, &cmd->set_root);
 	case PYOBJMEM_OP_GET_ROOT:
 		return pom_heap_get_root(session, &cmd->get_root, stash);
+	case PYOBJMEM_OP_WEAK:
+		return pom_weak_hold(session, &cmd->weak, stash);
+	case PYOBJMEM_OP_UPGRADE:
+		return pom_weak_upgrade(session, &cmd->upgrade, stash);
+	case PYOBJMEM_OP_WEAK_DROP:
+		return pom_weak_drop(session, &cmd->weak_drop);
 	default:
 		return -EOPNOTSUPP;
 	}
@@ -415,18 +419,22 @@ static int call_link(struct pom_session *session, const struct pyobjmem_create *
  * pom_call_undo - drop the hold that an operation gave
  * @session: the session
  * @handle: the object, or 0
+ * @created: it is new: nobody has heard of it, so nobody is to finalize it
  *
  * Context: may sleep; no lock of ours held.
  */
-void pom_call_undo(struct pom_session *session, u64 handle)
+void pom_call_undo(struct pom_session *session, u64 handle, bool created)
 {
 	struct pom_heap *heap = session->heap;
 
 	if (!handle)
 		return;
 	pom_heap_lock(heap);
-	if (!session->ended)
+	if (!session->ended) {
+		if (created)
+			pom_watch_cancel(session, handle);
 		pom_object_put(session, handle);
+	}
 	pom_heap_unlock(heap);
 	pom_heap_settle(heap);
 }
@@ -453,6 +461,6 @@ int pom_call_run(struct pom_session *session, u32 op, union pyobjmem_command *cm
 		return ret;
 	ret = call_link(session, &cmd->create, args);
 	if (ret)
-		pom_call_undo(session, cmd->create.out_handle);
+		pom_call_undo(session, cmd->create.out_handle, true);
 	return ret;
 }

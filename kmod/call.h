@@ -101,7 +101,7 @@ int pom_call_locked(struct pom_session *session, u32 op, union pyobjmem_command 
 		    struct pom_args *args, struct pom_stash *stash);
 int pom_call_run(struct pom_session *session, u32 op, union pyobjmem_command *cmd,
 		 struct pom_args *args, struct pom_stash *stash);
-void pom_call_undo(struct pom_session *session, u64 handle);
+void pom_call_undo(struct pom_session *session, u64 handle, bool created);
 void pom_args_discard(struct pom_args *args);
 
 int pom_request_object(struct pom_session *session, struct pom_request *rq);

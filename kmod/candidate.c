@@ -139,6 +139,7 @@ void pom_gc_init(struct pom_heap *heap)
 	gc->epoch = pom_first_epoch;
 	gc->enabled = true;
 	gc->stack = POM_NIL;
+	gc->finalized = POM_NIL;
 	gc->cursor = POM_NIL;
 	gc->mark = POM_NIL;
 	pom_list_reset(&gc->work);

@@ -19,8 +19,14 @@
  *	   0, else gray; each slot of a white object takes 1 from a white shadow.
  * RESCUE  a white object with shadow > 0 is referred to from outside: gray.
  *	   What gray objects name becomes gray; they turn black.
- * FREE    begins under the lock hold that found the mark stack empty. What is
- *	   white is dead: its slots are dropped, it leaves the list, and its block
+ * FINALIZING  white objects whose finalizers have not run get a hold of their
+ *	   session, with the event that tells it; they are gray, on a stack of their
+ *	   own so that all of them are found, also those that hang on others.
+ * DRAIN   what they name becomes gray, then black. These two are left out if
+ *	   no stamped object has a finalizer to run.
+ * FREE    begins under the lock hold that found the mark stack empty: otherwise an
+ *	   UPGRADE could come in between. What is white is dead, also to UPGRADE: its
+ *	   weak holds die, its slots are dropped, it leaves the list, and its block
  *	   goes when in is 0 (DONE until then, which may be after the collection).
  *	   What is black is released: it can be a candidate again.
  *
@@ -72,6 +78,8 @@ static void stamp(struct pom_heap *heap, struct pom_side *side, u32 link)
 	}
 	gc->run.visited++;
 
+	if (side->state & POM_FINALIZE)
+		gc->finalizable = true;
 	if (side->ext) {
 		pom_mark_push(gc, side, link);
 	} else {
@@ -89,6 +97,13 @@ static void cursor_advance(struct pom_gc *gc, const struct pom_object *obj)
 {
 	gc->cursor = obj->side->link;
 	gc->slot = 0;
+}
+
+static void phase_begin(struct pom_gc *gc, enum pom_phase phase)
+{
+	gc->cursor = gc->trace.head;
+	gc->slot = 0;
+	gc->phase = phase;
 }
 
 /* What a slot of a white object does to what it names. */
@@ -118,8 +133,7 @@ static void trace_slice(struct pom_heap *heap, int *budget)
 		--*budget;
 		if (gc->cursor == POM_NIL) {
 			if (gc->work.head == POM_NIL) {
-				gc->cursor = gc->trace.head;
-				gc->phase = POM_RESCUE;
+				phase_begin(gc, POM_RESCUE);
 				return;
 			}
 			stamp(heap, pom_side_at(heap, gc->work.head), gc->work.head);
@@ -181,10 +195,8 @@ static void rescue_slice(struct pom_heap *heap, int *budget)
 			continue;
 		}
 		if (gc->cursor == POM_NIL) {
-			/* Nothing is gray and all was judged: what is white is dead. */
-			gc->cursor = gc->trace.head;
-			gc->slot = 0;
-			gc->phase = POM_FREE;
+			/* Nothing is gray and all was judged: what is white is garbage. */
+			phase_begin(gc, gc->finalizable ? POM_FINALIZING : POM_FREE);
 			return;
 		}
 		pom_object_at(heap, gc->cursor, &obj);
@@ -194,11 +206,62 @@ static void rescue_slice(struct pom_heap *heap, int *budget)
 	}
 }
 
-/* A dead object. Return: false if its slots were not all dropped yet. */
+/*
+ * Garbage with a finalizer: its session gets it. None of it is drained before all
+ * were found, so the finalizers of what one of them reaches run as well. But what
+ * a client has got hold of meanwhile is no garbage, nor is what that reaches.
+ */
+static void finalize_slice(struct pom_heap *heap, int *budget)
+{
+	struct pom_gc *gc = &heap->gc;
+	struct pom_object obj;
+
+	while (*budget > 0) {
+		--*budget;
+		if (gc->mark != POM_NIL || gc->stack != POM_NIL) {
+			mark_slice(heap, budget);
+			continue;
+		}
+		if (gc->cursor == POM_NIL) {
+			gc->stack = gc->finalized;
+			gc->finalized = POM_NIL;
+			gc->phase = POM_DRAIN;
+			return;
+		}
+		pom_object_at(heap, gc->cursor, &obj);
+		if (object_white(&obj) && obj.side->state & POM_FINALIZE &&
+		    pom_watch_finalize(heap, &obj)) {
+			obj.side->ext++;	/* from 0: not pom_ext_get(), it is touched here */
+			pom_paint(obj.side, POM_GRAY);
+			obj.side->shadow = gc->finalized;
+			gc->finalized = gc->cursor;
+			gc->run.finalizers++;
+		}
+		cursor_advance(gc, &obj);
+	}
+}
+
+static void drain_slice(struct pom_heap *heap, int *budget)
+{
+	struct pom_gc *gc = &heap->gc;
+
+	while (*budget > 0) {
+		--*budget;
+		if (gc->mark == POM_NIL && gc->stack == POM_NIL) {
+			phase_begin(gc, POM_FREE);
+			return;
+		}
+		mark_slice(heap, budget);
+	}
+}
+
+/* A dead object. Return: false if not all that hangs on it is gone yet. */
 static bool free_white(struct pom_heap *heap, struct pom_object *obj, int *budget)
 {
 	struct pom_gc *gc = &heap->gc;
 
+	if (obj->side->state & POM_WATCHED && !pom_watch_die(heap, obj, budget))
+		return false;
 	for (; gc->slot < obj->head->slots && *budget > 0; --*budget)
 		pom_object_drop_slot(heap, obj, gc->slot++);
 	if (gc->slot < obj->head->slots)
@@ -238,6 +301,8 @@ static void collection_end(struct pom_heap *heap)
 	gc->phase = POM_IDLE;
 	gc->stats[g].collections++;
 	gc->stats[g].collected += gc->run.collected;
+	gc->stats[g].finalizers += gc->run.finalizers;
+	pom_event_collected(heap);
 	if (g == 2) {
 		gc->long_lived_total = gc->live[2];
 		gc->long_lived_pending = 0;
@@ -273,12 +338,25 @@ static void collection_slice(struct pom_heap *heap)
 	int budget = POM_SLICE;
 
 	while (budget > 0 && gc->phase != POM_IDLE) {
-		if (gc->phase == POM_TRACE)
+		switch (gc->phase) {
+		case POM_IDLE:
+			break;
+		case POM_TRACE:
 			trace_slice(heap, &budget);
-		else if (gc->phase == POM_RESCUE)
+			break;
+		case POM_RESCUE:
 			rescue_slice(heap, &budget);
-		else
+			break;
+		case POM_FINALIZING:
+			finalize_slice(heap, &budget);
+			break;
+		case POM_DRAIN:
+			drain_slice(heap, &budget);
+			break;
+		case POM_FREE:
 			free_slice(heap, &budget);
+			break;
+		}
 	}
 	now = ktime_get_ns();
 	gc->run.slices++;
@@ -375,6 +453,7 @@ static void collection_start(struct pom_heap *heap, u32 g)
 		.generation = g,
 		.began_ns = ktime_get_ns(),
 	};
+	gc->finalizable = false;
 	gc->phase = POM_TRACE;
 }
 

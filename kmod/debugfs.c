@@ -10,6 +10,14 @@
 
 static struct dentry *pom_debugfs;
 
+static void stats_show_gc(struct seq_file *m, u32 generation, const struct pyobjmem_gc_stats *gc)
+{
+	seq_printf(m, "gc%u collections %llu collected %llu finalizers %llu ", generation,
+		   gc->collections, gc->collected, gc->finalizers);
+	seq_printf(m, "containers %llu count %u threshold %u\n", gc->containers, gc->count,
+		   gc->threshold);
+}
+
 static int stats_show(struct seq_file *m, void *unused)
 {
 	struct pom_heap *heap = m->private;
@@ -37,6 +45,9 @@ static int stats_show(struct seq_file *m, void *unused)
 	SHOW(objects_limit);
 	SHOW(sessions);
 	SHOW(tickets);
+	SHOW(weak);
+	SHOW(finalizers);
+	SHOW(finalizers_abandoned);
 	SHOW(candidates);
 	SHOW(permanent);
 	SHOW(slices);
@@ -44,9 +55,7 @@ static int stats_show(struct seq_file *m, void *unused)
 	SHOW(collect_ns);
 #undef SHOW
 	for (i = 0; i < PYOBJMEM_GENERATIONS; i++)
-		seq_printf(m, "gc%u collections %llu collected %llu containers %llu count %u threshold %u\n",
-			   i, s.out_gc[i].collections, s.out_gc[i].collected,
-			   s.out_gc[i].containers, s.out_gc[i].count, s.out_gc[i].threshold);
+		stats_show_gc(m, i, &s.out_gc[i]);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(stats);
@@ -103,7 +112,8 @@ static int sessions_show(struct seq_file *m, void *unused)
 	list_for_each_entry(session, &heap->sessions, heap_node) {
 		seq_printf(m, "%d ", session->pid);
 		seq_escape(m, session->comm, " \t\n\\");	/* the process chose it */
-		seq_printf(m, " %llu\n", session->holds.count);
+		seq_printf(m, " %llu %llu %llu\n", session->holds.count, session->nr_watches,
+			   session->nr_events);
 	}
 	pom_heap_unlock(heap);
 	return 0;

@@ -144,6 +144,8 @@ static void heap_init(struct pom_heap *heap, u32 flags)
 	INIT_LIST_HEAD(&heap->sessions);
 	INIT_LIST_HEAD(&heap->tickets);
 	INIT_LIST_HEAD(&heap->reap);
+	heap->watches = RB_ROOT;
+	init_waitqueue_head(&heap->collected_wait);
 	heap->dying = POM_NIL;
 	heap->dropping = POM_NIL;
 	heap->pages_limit = min_t(u64, READ_ONCE(pom_heap_bytes), POM_SPACE_BYTES) >> PAGE_SHIFT;

@@ -96,6 +96,30 @@ static inline void pom_stash_begin(struct pom_stash *stash)
 }
 
 /**
+ * pom_condemned - whether the running collection has found an object dead
+ * @gc: the collector
+ * @side: the object's side header
+ *
+ * Return: whether it is about to free it.
+ */
+static inline bool pom_condemned(const struct pom_gc *gc, const struct pom_side *side)
+{
+	return gc->phase == POM_FREE && pom_colour(side) == POM_WHITE;
+}
+
+/* What is said of a handle that names nothing: where it is nobody's business, no more. */
+static inline int pom_stale(const struct pom_heap *heap)
+{
+	return heap->nomap ? -ENOENT : -ESTALE;
+}
+
+/* Where the readers of a session wait. */
+static inline wait_queue_head_t *pom_session_wait(struct pom_session *session)
+{
+	return session->wants_collected ? &session->heap->collected_wait : &session->wait;
+}
+
+/**
  * pom_heap_unsettled - whether objects are waiting to be freed
  * @heap: the heap
  *

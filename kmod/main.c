@@ -30,6 +30,10 @@ unsigned long pom_session_holds = 1UL << 26;
 module_param_named(session_holds, pom_session_holds, ulong, 0644);
 MODULE_PARM_DESC(session_holds, "Most objects that a session may hold (default 67108864)");
 
+unsigned long pom_session_watches = 1UL << 22;
+module_param_named(session_watches, pom_session_watches, ulong, 0644);
+MODULE_PARM_DESC(session_watches, "Most weak holds and finalizers that a session may have (default 4194304)");
+
 unsigned long pom_user_bytes;
 module_param_named(user_bytes, pom_user_bytes, ulong, 0644);
 MODULE_PARM_DESC(user_bytes, "Most bytes that the heaps and sessions of one user may take (default half of the memory)");
@@ -64,6 +68,7 @@ static int request_query(struct pom_session *session, struct pom_request *rq)
 		.size = rq->cmd.query.size,
 		.out_abi = PYOBJMEM_ABI,
 		.out_operations = PYOBJMEM_OP_COUNT,
+		.out_features = PYOBJMEM_FEATURE_WEAK | PYOBJMEM_FEATURE_FINALIZE,
 		.out_arena_bytes = POM_ARENA_BYTES,
 		.out_pool_bytes = POM_POOL_BYTES,
 		.out_class_step = POM_CLASS_STEP,
@@ -79,6 +84,7 @@ static int request_query(struct pom_session *session, struct pom_request *rq)
 		.out_heap_objects = READ_ONCE(pom_heap_objects),
 		.out_session_holds = READ_ONCE(pom_session_holds),
 		.out_user_bytes = READ_ONCE(pom_user_bytes),
+		.out_session_watches = READ_ONCE(pom_session_watches),
 	};
 	return pom_reply(rq);
 }
@@ -113,7 +119,8 @@ static int request_heap_create(struct pom_session *session, struct pom_request *
 	cmd->out_heap = heap->id;
 	ret = pom_reply(rq);
 	if (!ret)
-		ret = pom_session_join(session, heap, PYOBJMEM_RIGHTS);
+		ret = pom_session_join(session, heap, PYOBJMEM_RIGHTS,
+				       cmd->flags & PYOBJMEM_HEAP_COLLECTED);
 	if (ret)
 		goto err_file;
 	fd_install(fd, file);
@@ -140,7 +147,8 @@ static int request_heap_join(struct pom_session *session, struct pom_request *rq
 	cmd->out_heap = heap->id;
 	ret = pom_reply(rq);
 	if (!ret)
-		ret = pom_session_join(session, heap, cmd->out_rights);
+		ret = pom_session_join(session, heap, cmd->out_rights,
+				       cmd->flags & PYOBJMEM_HEAP_COLLECTED);
 	pom_heap_unuse(heap);
 	return ret;
 }
@@ -187,7 +195,7 @@ static int request_collect(struct pom_session *session, struct pom_request *rq)
 		return ret;
 	cmd->out_visited = run.visited;
 	cmd->out_collected = run.collected;
-	cmd->out_finalizers = 0;
+	cmd->out_finalizers = run.finalizers;
 	cmd->out_survivors = run.visited - run.collected;
 	cmd->out_slices = run.slices;
 	cmd->out_longest_ns = run.longest_ns;
@@ -215,8 +223,11 @@ static int request_stats(struct pom_session *session, struct pom_request *rq)
 		return ret;
 	pom_heap_stats(session->heap, cmd);
 	cmd->out_holds = session->holds.count;
+	cmd->out_watches = session->nr_watches;
+	cmd->out_events = session->nr_events;
 	pom_heap_unlock(session->heap);
 	cmd->out_holds_limit = READ_ONCE(pom_session_holds);
+	cmd->out_watches_limit = READ_ONCE(pom_session_watches);
 	return pom_reply(rq);
 }
 
@@ -277,13 +288,8 @@ static int request_redeem(struct pom_session *session, struct pom_request *rq)
 		return ret;
 	ret = pom_reply(rq);
 	if (ret)
-		pom_call_undo(session, rq->cmd.redeem.out_handle);
+		pom_call_undo(session, rq->cmd.redeem.out_handle, false);
 	return ret;
-}
-
-static int request_unsupported(struct pom_session *session, struct pom_request *rq)
-{
-	return -EOPNOTSUPP;
 }
 
 /* --- The table ----------------------------------------------------------- */
@@ -304,7 +310,8 @@ const struct pom_op pom_ops[PYOBJMEM_OP_COUNT] = {
 	OP(QUERY, pyobjmem_query, out_session_watches, request_query, .heapless = true),
 	OP(HEAP_CREATE, pyobjmem_heap_create, out_heap, request_heap_create,
 	   .flags = PYOBJMEM_HEAP_FLAGS, .heapless = true),
-	OP(HEAP_JOIN, pyobjmem_heap_join, out_heap, request_heap_join, .heapless = true),
+	OP(HEAP_JOIN, pyobjmem_heap_join, out_heap, request_heap_join,
+	   .flags = PYOBJMEM_JOIN_FLAGS, .heapless = true),
 	OP(LEAVE, pyobjmem_leave, flags, request_leave, .heapless = true),
 	OP(HEAP_CONFIGURE, pyobjmem_heap_configure, collect, request_heap_configure,
 	   .flags = PYOBJMEM_CONFIGURE_FLAGS),
@@ -330,9 +337,11 @@ const struct pom_op pom_ops[PYOBJMEM_OP_COUNT] = {
 	   RESERVED(pyobjmem_get_root), .batch = true),
 	OP(EXPORT, pyobjmem_export, __reserved, request_export, RESERVED(pyobjmem_export)),
 	OP(REDEEM, pyobjmem_redeem, out_handle, request_redeem, RESERVED(pyobjmem_redeem)),
-	OP(WEAK, pyobjmem_weak, cookie, request_unsupported),
-	OP(UPGRADE, pyobjmem_upgrade, handle, request_unsupported),
-	OP(WEAK_DROP, pyobjmem_weak_drop, cookie, request_unsupported),
+	OP(WEAK, pyobjmem_weak, cookie, pom_request_object, .batch = true, .silent = true),
+	OP(UPGRADE, pyobjmem_upgrade, handle, pom_request_object, .batch = true,
+	   .silent = true),
+	OP(WEAK_DROP, pyobjmem_weak_drop, cookie, pom_request_object, .batch = true,
+	   .silent = true, .plain = true),
 	OP(COLLECT, pyobjmem_collect, out_duration_ns, request_collect,
 	   RESERVED(pyobjmem_collect)),
 	OP(FREEZE, pyobjmem_freeze, flags, request_freeze),
@@ -423,13 +432,8 @@ static long pom_ioctl(struct file *file, unsigned int number, unsigned long arg)
 	return op->heapless ? op->execute(session, &rq) : execute_in_heap(session, op, &rq);
 }
 
-/* Windows and events come with PYOBJMEM_FEATURE_WINDOWS and _FINALIZE. */
+/* Windows come with PYOBJMEM_FEATURE_WINDOWS. */
 static int pom_mmap(struct file *file, struct vm_area_struct *vma)
-{
-	return -EOPNOTSUPP;
-}
-
-static ssize_t pom_read(struct file *file, char __user *buffer, size_t length, loff_t *pos)
 {
 	return -EOPNOTSUPP;
 }
@@ -441,8 +445,9 @@ static void pom_show_fdinfo(struct seq_file *m, struct file *file)
 
 	seq_printf(m, "ended:\t%d\n", READ_ONCE(session->ended));
 	if (heap)
-		seq_printf(m, "heap:\t%llu\nrights:\t%#x\nholds:\t%llu\n", heap->id,
-			   session->rights, READ_ONCE(session->holds.count));
+		seq_printf(m, "heap:\t%llu\nrights:\t%#x\nholds:\t%llu\nwatches:\t%llu\nevents:\t%llu\n",
+			   heap->id, session->rights, READ_ONCE(session->holds.count),
+			   READ_ONCE(session->nr_watches), READ_ONCE(session->nr_events));
 }
 
 static const struct file_operations pom_fops = {
@@ -453,6 +458,7 @@ static const struct file_operations pom_fops = {
 	.compat_ioctl = compat_ptr_ioctl,
 	.mmap = pom_mmap,
 	.read = pom_read,
+	.poll = pom_poll,
 	.show_fdinfo = pom_show_fdinfo,
 };
 
@@ -507,9 +513,14 @@ static int __init pom_init(void)
 		return -EINVAL;
 	if (!pom_user_bytes)
 		pom_user_bytes = (totalram_pages() / 2) << PAGE_SHIFT;
+	ret = pom_watch_init();
+	if (ret)
+		return ret;
 	pom_wq = alloc_workqueue("pyobjmem", WQ_UNBOUND, 0);
-	if (!pom_wq)
-		return -ENOMEM;
+	if (!pom_wq) {
+		ret = -ENOMEM;
+		goto err_watch;
+	}
 	pom_debugfs_init();
 	ret = misc_register(&pom_misc);
 	if (ret)
@@ -519,6 +530,8 @@ static int __init pom_init(void)
 err_debugfs:
 	pom_debugfs_exit();
 	destroy_workqueue(pom_wq);
+err_watch:
+	pom_watch_exit();
 	return ret;
 }
 
@@ -529,6 +542,7 @@ static void __exit pom_exit(void)
 	drain_workqueue(pom_wq);
 	destroy_workqueue(pom_wq);
 	pom_session_exit();
+	pom_watch_exit();
 	pom_debugfs_exit();
 }
 

@@ -5,8 +5,8 @@
  * collect.c, all under heap->lock.
  *
  * Invariants:
- *  - ext == sessions that hold the object + its roots + its tickets;
- *    in == slots that name it;
+ *  - ext == sessions that hold the object + its roots + its tickets + its FINALIZE
+ *    events; in == slots that name it;
  *  - ext goes from 0 to 1 only in pom_ext_get(), which tells the collector;
  *  - every reference that goes, goes through pom_object_dropped();
  *  - a dying object has no references and is on the cascade once, through in.
@@ -39,7 +39,7 @@ int pom_object_find(struct pom_heap *heap, u64 handle, struct pom_object *obj)
 	return 0;
 
 stale:
-	return heap->nomap ? -ENOENT : -ESTALE;
+	return pom_stale(heap);
 }
 
 /**
@@ -123,10 +123,10 @@ bool pom_object_red_zones_intact(struct pom_heap *heap, const struct pom_object 
 
 /* --- Counts -------------------------------------------------------------- */
 
-/* All counts are 0. What has slots waits on the cascade: it can take long. */
+/* No more references. What has slots or watches waits on the cascade: it can take long. */
 static void object_die(struct pom_heap *heap, struct pom_object *obj)
 {
-	if (!obj->head->slots && !(obj->side->state & POM_COLOUR)) {
+	if (!obj->head->slots && !(obj->side->state & (POM_COLOUR | POM_WATCHED))) {
 		heap->freed_counted++;
 		pom_object_release(heap, obj);
 		return;
@@ -135,6 +135,15 @@ static void object_die(struct pom_heap *heap, struct pom_object *obj)
 	obj->side->state |= POM_DYING;
 	obj->side->in = heap->dying;
 	WRITE_ONCE(heap->dying, obj->block.link);	/* Pairs with pom_heap_unsettled(). */
+}
+
+/* All counts are 0: the finalizer first, if somebody is there to run it. */
+static void object_unreferenced(struct pom_heap *heap, struct pom_object *obj)
+{
+	if (obj->side->state & POM_FINALIZE && pom_watch_finalize(heap, obj))
+		pom_ext_get(heap, obj);
+	else
+		object_die(heap, obj);
 }
 
 /**
@@ -154,10 +163,10 @@ void pom_object_dropped(struct pom_heap *heap, struct pom_object *obj)
 		return;
 	}
 	/* Condemned: the collector drops its slots when it comes to it. */
-	if (heap->gc.phase == POM_FREE && (side->state & POM_COLOUR) == POM_WHITE)
+	if (pom_condemned(&heap->gc, side))
 		return;
 	if (!side->ext && !side->in)
-		object_die(heap, obj);
+		object_unreferenced(heap, obj);
 	else if (!side->ext && obj->head->slots)
 		pom_candidate_flag(heap, obj);
 }
@@ -275,6 +284,8 @@ bool pom_cascade_slice(struct pom_heap *heap, int *budget)
 		} else {
 			pom_object_at(heap, heap->dropping, &obj);
 		}
+		if (obj.side->state & POM_WATCHED && !pom_watch_die(heap, &obj, budget))
+			return true;
 		for (; heap->dropping_slot < obj.head->slots && *budget > 0; --*budget)
 			pom_object_drop_slot(heap, &obj, heap->dropping_slot++);
 		if (heap->dropping_slot < obj.head->slots)

@@ -78,7 +78,7 @@ static void object_set_slot(struct pom_heap *heap, struct pom_object *obj, u32 s
 	}
 }
 
-/* Blocks for an object and its mutable payload, and room for its hold. */
+/* Blocks for an object and its mutable payload, room for its hold and its finalizer. */
 static int object_alloc(struct pom_session *session, const struct pyobjmem_create *cmd,
 			struct pom_stash *stash, struct pom_block *block,
 			struct pom_block *data)
@@ -98,6 +98,8 @@ static int object_alloc(struct pom_session *session, const struct pyobjmem_creat
 			goto undo_block;
 	}
 	ret = pom_holds_room(&session->holds, block->link, stash);
+	if (!ret && cmd->flags & PYOBJMEM_CREATE_FINALIZE)
+		ret = pom_watch_room(session, stash);
 	if (ret)
 		goto undo_data;
 	return 0;
@@ -175,6 +177,8 @@ int pom_object_create(struct pom_session *session, struct pyobjmem_create *cmd,
 	generation = pom_pool_next_generation(&heap->space[POM_OBJECTS], obj.block.pool);
 	smp_wmb();	/* Pairs with the first look of a reader at the generation. */
 	WRITE_ONCE(obj.head->generation, generation);
+	if (cmd->flags & PYOBJMEM_CREATE_FINALIZE)
+		pom_watch_arm(session, &obj, POM_WATCH_FINALIZE, 0, stash);
 	cmd->out_handle = pom_object_handle(&obj);
 	return 0;
 }
@@ -409,10 +413,13 @@ int pom_object_inspect(struct pom_session *session, struct pyobjmem_inspect *cmd
 	cmd->out_payload = obj.head->payload;
 	cmd->out_type = obj.head->type;
 	cmd->out_flags = obj.head->flags;
+	if (obj.head->flags & PYOBJMEM_CREATE_FINALIZE && !(obj.side->state & POM_FINALIZE))
+		cmd->out_flags |= PYOBJMEM_INSPECT_FINALIZED;
 	cmd->out_external = obj.side->ext;
 	cmd->out_internal = obj.side->in;
 	cmd->out_takes = pom_holds_find(&session->holds, obj.block.link)->takes;
 	cmd->out_generation = pom_gc_generation(&session->heap->gc, obj.side->born);
+	cmd->out_weak = pom_watch_count(session->heap, &obj);
 
 	for (i = 0; i < count && first + i < obj.head->slots; i++)
 		edges[i] = *pom_object_slot(&obj, first + i);

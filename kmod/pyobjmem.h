@@ -10,10 +10,12 @@
  *	session  one open of the device, bound to the mm that opened it
  *	hold     what a session holds: object -> number of takes
  *	heap     one audience: two spaces, roots, one lock, one collector
+ *	event    what read(2) and poll(2) on a session tell
  *	ticket   a file that keeps one object alive while it travels
  *	lock     the lock of a heap, and what waits until it is dropped
  *	ops      the operations on objects
  *	object   a block with head and slots; its counts; the cascade of frees
+ *	watch    what a session is to be told of an object: finalizers, weak holds
  *	collect  the cycle collector, beside object
  *	candidate  what lost a reference; generations
  *	pool     a page of equal blocks, or a run of pages that is one block
@@ -23,11 +25,12 @@
  *	user     what the sessions and heaps of one user may take together
  *
  * Calls go down this list, never up; a stash knows how to make what is needed.
- * Only main, request, batch and call see pointers to user memory.
+ * Only main, request, batch, call and event see pointers to user memory.
  *
  * Locks
  *
  *	session->join_lock	which heap the session belongs to, and ended
+ *	session->read_lock	one reader of events at a time; held while they are copied
  *	  heap->lock		all that is in a heap: graph, pools, holds
  *	pom_mm->lock (spin)	the sessions of an mm; taken with no other
  *	pom_users_lock		the table of users; taken with no other
@@ -42,8 +45,8 @@
  *
  * Counts
  *
- * For every object: ext == sessions that hold it + roots that name it +
- * tickets of it, and in == slots that name it. An object is freed when both
+ * For every object: ext == sessions that hold it + roots that name it + tickets
+ * of it + FINALIZE events of it, and in == slots that name it. An object is freed when both
  * are 0. The file verify.c recounts all that.
  */
 #ifndef _POM_PYOBJMEM_H
@@ -53,10 +56,12 @@
 #include <linux/list.h>
 #include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
+#include <linux/rbtree.h>
 #include <linux/refcount.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/types.h>
+#include <linux/wait.h>
 #include <linux/workqueue.h>
 
 #include <linux/pyobjmem.h>
@@ -109,6 +114,8 @@
 struct pom_heap;
 struct pom_session;
 struct pom_stash;
+struct pom_watch;
+struct poll_table_struct;
 
 /* --- user.c ------------------------------------------------------------- */
 
@@ -118,7 +125,7 @@ struct pom_stash;
  * @count: sessions and heaps that point here, under pom_users_lock
  * @uid: who it is
  * @bytes: blocks of the heaps the user created, with what is kept about them,
- *	and the tables of holds of the sessions the user opened
+ *	and the tables of holds and the watches of the sessions the user opened
  * @sessions: sessions the user opened
  * @heaps: heaps the user created
  */
@@ -147,7 +154,7 @@ enum pom_space_kind {
 
 /**
  * struct pom_side - what the kernel knows of an object, out of clients' sight
- * @ext: sessions, roots and tickets that refer to it
+ * @ext: sessions, roots, tickets and FINALIZE events that refer to it
  * @in: slots that name it; link of the cascade while dying
  * @shadow: previous candidate while listed; trial count while white; link of
  *	the mark stack while gray
@@ -177,6 +184,8 @@ struct pom_side {
 #define POM_DYING	0x10	/* counts are 0: on the cascade */
 #define POM_LIMBO	0x20	/* dead, but the collection has it linked */
 #define POM_DONE	0x40	/* condemned, slots dropped, waits for in == 0 */
+#define POM_WATCHED	0x80	/* has watches: see watch.c */
+#define POM_FINALIZE	0x100	/* one of them is its finalizer, which has not run */
 #define POM_DEAD	(POM_DYING | POM_LIMBO | POM_DONE)
 
 /**
@@ -394,6 +403,7 @@ u32 pom_holds_pop(struct pom_holds *holds, u64 *cursor);
  * @hold_page: unused pages for the table of holds
  * @hold_dir: unused directory for it
  * @hold_dir_order: log2 of the entries of @hold_dir
+ * @watch: an unused watch
  * @filled: there may be something in it
  * @lacks: reset before each attempt, set by what returns -EAGAIN
  * @lacks.pool: size of the blocks for which a pool is missing, per space
@@ -401,6 +411,7 @@ u32 pom_holds_pop(struct pom_holds *holds, u64 *cursor);
  * @lacks.chunks: number of chunks
  * @lacks.hold_dir: log2 of the entries of a directory plus 1, or 0
  * @lacks.hold_pages: two pages
+ * @lacks.watch: a watch
  */
 struct pom_stash {
 	struct pom_user *payer;
@@ -411,6 +422,7 @@ struct pom_stash {
 	struct pom_hold_page *hold_page[2];
 	struct pom_hold_page **hold_dir;
 	u32 hold_dir_order;
+	struct pom_watch *watch;
 	bool filled;
 	struct {
 		u64 pool[POM_SPACES];
@@ -418,6 +430,7 @@ struct pom_stash {
 		u32 chunks;
 		u32 hold_dir;
 		bool hold_pages;
+		bool watch;
 	} lacks;
 };
 
@@ -457,6 +470,52 @@ void pom_object_dropped(struct pom_heap *heap, struct pom_object *obj);
 void pom_object_drop_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot);
 u32 pom_object_release(struct pom_heap *heap, struct pom_object *obj);
 bool pom_cascade_slice(struct pom_heap *heap, int *budget);
+
+/* --- watch.c ------------------------------------------------------------- */
+
+enum pom_watch_kind {
+	POM_WATCH_FINALIZE,
+	POM_WATCH_WEAK,
+	POM_WATCH_KINDS,
+};
+
+/**
+ * struct pom_watch - a finalizer or a weak hold, or the event that has come of it
+ * @node: in heap->watches while armed
+ * @entry: in session->watches while armed, then in session->events
+ * @session: whose it is
+ * @handle: the object
+ * @cookie: of a weak hold
+ * @kind: which of the two
+ */
+struct pom_watch {
+	struct rb_node node;
+	struct list_head entry;
+	struct pom_session *session;
+	u64 handle;
+	u64 cookie;
+	enum pom_watch_kind kind;
+};
+
+int pom_watch_init(void);
+void pom_watch_exit(void);
+struct pom_watch *pom_watch_alloc(struct pom_user *user);
+void pom_watch_free(struct pom_user *user, struct pom_watch *watch);
+int pom_watch_room(struct pom_session *session, struct pom_stash *stash);
+void pom_watch_arm(struct pom_session *session, struct pom_object *obj,
+		   enum pom_watch_kind kind, u64 cookie, struct pom_stash *stash);
+bool pom_watch_finalize(struct pom_heap *heap, struct pom_object *obj);
+bool pom_watch_die(struct pom_heap *heap, struct pom_object *obj, int *budget);
+void pom_watch_cancel(struct pom_session *session, u64 handle);
+void pom_watch_delivered(struct pom_session *session);
+bool pom_watch_drop(struct pom_session *session, int *budget);
+u32 pom_watch_count(const struct pom_heap *heap, const struct pom_object *obj);
+bool pom_watch_consistent(const struct pom_heap *heap, const struct pom_object *obj);
+int pom_weak_hold(struct pom_session *session, const struct pyobjmem_weak *cmd,
+		  struct pom_stash *stash);
+int pom_weak_upgrade(struct pom_session *session, const struct pyobjmem_upgrade *cmd,
+		     struct pom_stash *stash);
+int pom_weak_drop(struct pom_session *session, const struct pyobjmem_weak_drop *cmd);
 
 /* --- ops.c -------------------------------------------------------------- */
 
@@ -503,6 +562,8 @@ enum pom_phase {
 	POM_IDLE,
 	POM_TRACE,	/* stamp, subtract edges inside */
 	POM_RESCUE,	/* what is referred to from outside survives */
+	POM_FINALIZING,	/* what has a finalizer that is due survives */
+	POM_DRAIN,	/* so does what that reaches */
 	POM_FREE,	/* what is white is dead */
 };
 
@@ -522,6 +583,7 @@ struct pom_list {
  * @generation: oldest generation it collected
  * @visited: objects stamped
  * @collected: objects condemned
+ * @finalizers: FINALIZE events queued
  * @slices: holds of the lock
  * @longest_ns: longest of them
  * @began_ns: when it began
@@ -532,6 +594,7 @@ struct pom_gc_run {
 	u32 generation;
 	u64 visited;
 	u64 collected;
+	u64 finalizers;
 	u64 slices;
 	u64 longest_ns;
 	u64 began_ns;
@@ -551,6 +614,8 @@ struct pom_gc_run {
  * @work: candidates that it has not stamped yet
  * @trace: objects that it has stamped
  * @stack: mark stack, through shadow
+ * @finalized: another, of objects whose finalizers are due, until all are found
+ * @finalizable: it has stamped an object whose finalizer has not run
  * @cursor: the object being visited, or POM_NIL
  * @slot: next slot of @cursor to visit
  * @mark: the object taken from @stack whose slots are being visited
@@ -564,7 +629,7 @@ struct pom_gc_run {
  * @live: containers by generation
  * @long_lived_total: containers that survived the last full collection
  * @long_lived_pending: containers that came into generation 2 since
- * @stats: collections and collected by generation
+ * @stats: collections, objects collected and FINALIZE events by generation
  * @slices: slices of all collections
  * @longest_ns: longest of all
  * @total_ns: time of all
@@ -581,6 +646,8 @@ struct pom_gc {
 	struct pom_list work;
 	struct pom_list trace;
 	u32 stack;
+	u32 finalized;
+	bool finalizable;
 	u32 cursor;
 	u32 slot;
 	u32 mark;
@@ -597,6 +664,7 @@ struct pom_gc {
 	struct {
 		u64 collections;
 		u64 collected;
+		u64 finalizers;
 	} stats[PYOBJMEM_GENERATIONS];
 	u64 slices;
 	u64 longest_ns;
@@ -643,6 +711,11 @@ void pom_collect_work(struct work_struct *work);
  * @created: objects ever created
  * @freed_counted: objects freed because their counts were 0
  * @freed_collected: objects freed by the collector
+ * @watches: those that are armed, by object
+ * @nr_watches: how many, by kind
+ * @finalizers_abandoned: finalizers whose session ended before they were delivered
+ * @collected: the last collections, for events
+ * @nr_collected: collections that have come to their end
  * @dying: the cascade: objects whose counts are 0, linked through @in
  * @dropping: the one of them whose slots are being dropped, or POM_NIL
  * @dropping_slot: its next slot
@@ -650,6 +723,7 @@ void pom_collect_work(struct work_struct *work);
  * @verify_wait: in debug builds, so many ends of collections and sessions until
  *	the next recount
  * @gc: the collector
+ * @collected_wait: readers of sessions that want COLLECTED events
  * @wq: for the works of this heap, and the ends of its sessions: a heap with
  *	thousands of them does not keep others waiting
  * @settle: finishes a cascade whose caller was killed
@@ -679,6 +753,11 @@ struct pom_heap {
 	u64 created;
 	u64 freed_counted;
 	u64 freed_collected;
+	struct rb_root watches;
+	u64 nr_watches[POM_WATCH_KINDS];
+	u64 finalizers_abandoned;
+	struct pom_gc_run collected[PYOBJMEM_EVENTS_COLLECTED];
+	u64 nr_collected;
 	u32 dying;
 	u32 dropping;
 	u32 dropping_slot;
@@ -686,6 +765,7 @@ struct pom_heap {
 	u64 verify_wait;
 	struct pom_gc gc;
 
+	wait_queue_head_t collected_wait;
 	struct workqueue_struct *wq;
 	struct work_struct settle;
 	struct work_struct collect;
@@ -762,6 +842,14 @@ struct pom_mm {
  * @ended: under @join_lock and heap->lock: no operation any more
  * @heap_node: in heap->sessions, under heap->lock
  * @holds: under heap->lock
+ * @watches: those that are armed, under heap->lock
+ * @events: those that have fired, in their order, under heap->lock
+ * @nr_watches: on both lists, under heap->lock
+ * @nr_events: on @events; changed under heap->lock
+ * @wants_collected: gets COLLECTED events; set before @heap
+ * @collected_seen: heap->nr_collected of the next one; changed under heap->lock
+ * @wait: readers, unless they want COLLECTED events: see pom_session_wait()
+ * @read_lock: held while an event is delivered
  * @end: ends the session when its mm goes
  */
 struct pom_session {
@@ -778,18 +866,34 @@ struct pom_session {
 	bool ended;
 	struct list_head heap_node;
 	struct pom_holds holds;
+	struct list_head watches;
+	struct list_head events;
+	u64 nr_watches;
+	u64 nr_events;
+	bool wants_collected;
+	u64 collected_seen;
+	wait_queue_head_t wait;
+	struct mutex read_lock;	/* the delivery of events */
 	struct work_struct end;
 };
 
+void pom_session_init(struct pom_session *session, struct pom_user *user);
 struct pom_session *pom_session_open(void);
 void pom_session_put(struct pom_session *session);
-int pom_session_join(struct pom_session *session, struct pom_heap *heap, u32 rights);
+int pom_session_join(struct pom_session *session, struct pom_heap *heap, u32 rights,
+		     bool wants_collected);
 bool pom_session_end(struct pom_session *session);
 void pom_session_end_later(struct pom_session *session, struct workqueue_struct *wq);
 struct pom_heap *pom_session_heap(struct pom_session *session);
 int pom_session_joinable(struct pom_session *session);
 int pom_session_lock(struct pom_session *session);
 void pom_session_exit(void);
+
+/* --- event.c ------------------------------------------------------------- */
+
+void pom_event_collected(struct pom_heap *heap);
+ssize_t pom_read(struct file *file, char __user *buffer, size_t length, loff_t *pos);
+__poll_t pom_poll(struct file *file, struct poll_table_struct *table);
 
 /* --- debugfs.c, verify.c ------------------------------------------------ */
 
@@ -806,6 +910,7 @@ extern struct workqueue_struct *pom_wq;
 extern unsigned long pom_heap_bytes;
 extern unsigned long pom_heap_objects;
 extern unsigned long pom_session_holds;
+extern unsigned long pom_session_watches;
 extern unsigned long pom_user_bytes;
 extern unsigned long pom_user_sessions;
 extern unsigned long pom_user_heaps;

@@ -75,7 +75,8 @@ static int request_plain(struct pom_session *session, struct pom_request *rq)
 /**
  * pom_request_object - an operation on objects, by itself
  * @session: the session
- * @rq: the request: CREATE, GET, PUT, SET_REF, GET_REF, SET_ROOT or GET_ROOT
+ * @rq: the request: CREATE, GET, PUT, SET_REF, GET_REF, SET_ROOT, GET_ROOT, WEAK,
+ *	UPGRADE or WEAK_DROP
  *
  * Context: may sleep and fault.
  * Return: 0, or one of the errors that the header of the interface lists.
@@ -100,7 +101,8 @@ int pom_request_object(struct pom_session *session, struct pom_request *rq)
 		return ret;
 
 	if (pom_reply(rq)) {
-		pom_call_undo(session, call_gained(rq->op, &rq->cmd.object));
+		pom_call_undo(session, call_gained(rq->op, &rq->cmd.object),
+			      rq->op == PYOBJMEM_OP_CREATE);
 		return -EFAULT;
 	}
 	return ret;

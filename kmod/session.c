@@ -12,6 +12,7 @@
  * notifiers, where a slow one would hold up every process that exits. A worker
  * drops the holds, in slices.
  */
+#include <linux/poll.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -82,6 +83,24 @@ static void session_end_work(struct work_struct *work)
 }
 
 /**
+ * pom_session_init - what every session begins with
+ * @session: the session, all zeros
+ * @user: who opened it
+ */
+void pom_session_init(struct pom_session *session, struct pom_user *user)
+{
+	kref_init(&session->kref);
+	session->user = user;
+	mutex_init(&session->join_lock);
+	INIT_LIST_HEAD(&session->heap_node);
+	pom_holds_init(&session->holds, user);
+	INIT_LIST_HEAD(&session->watches);
+	INIT_LIST_HEAD(&session->events);
+	init_waitqueue_head(&session->wait);
+	mutex_init(&session->read_lock);
+}
+
+/**
  * pom_session_open - begin a session of the current address space
  *
  * Context: may sleep.
@@ -111,11 +130,8 @@ struct pom_session *pom_session_open(void)
 		goto err_charge;
 	}
 
-	kref_init(&session->kref);
-	mutex_init(&session->join_lock);
-	INIT_LIST_HEAD(&session->heap_node);
 	INIT_WORK(&session->end, session_end_work);
-	pom_holds_init(&session->holds, session->user);
+	pom_session_init(session, session->user);
 	session->mm = current->mm;
 	session->pid = task_tgid_nr(current);
 	get_task_comm(session->comm, current);
@@ -144,6 +160,7 @@ static void session_free(struct kref *kref)
 	mmu_notifier_put(&session->owner->mn);
 	atomic_long_dec(&session->user->sessions);
 	pom_user_put(session->user);
+	mutex_destroy(&session->read_lock);
 	mutex_destroy(&session->join_lock);
 	kfree(session);
 }
@@ -189,11 +206,13 @@ int pom_session_joinable(struct pom_session *session)
  * @session: the session
  * @heap: the heap, used by the caller
  * @rights: PYOBJMEM_RIGHT_*
+ * @wants_collected: it gets COLLECTED events
  *
  * Context: may sleep.
  * Return: 0, -EALREADY, or -ENOTCONN if the session has ended.
  */
-int pom_session_join(struct pom_session *session, struct pom_heap *heap, u32 rights)
+int pom_session_join(struct pom_session *session, struct pom_heap *heap, u32 rights,
+		     bool wants_collected)
 {
 	int ret;
 
@@ -205,7 +224,9 @@ int pom_session_join(struct pom_session *session, struct pom_heap *heap, u32 rig
 	refcount_inc(&heap->users);	/* not the first: the caller is one */
 	pom_heap_get(heap);
 	session->rights = rights;
+	session->wants_collected = wants_collected;
 	pom_heap_lock(heap);
+	session->collected_seen = heap->nr_collected;
 	list_add_tail(&session->heap_node, &heap->sessions);
 	heap->nr_sessions++;
 	pom_heap_unlock(heap);
@@ -250,6 +271,22 @@ int pom_session_lock(struct pom_session *session)
 		return -ENOTCONN;
 	}
 	return 0;
+}
+
+/* Drop all weak holds and finalizers, a slice of them at a time. */
+static void session_drop_watches(struct pom_session *session)
+{
+	struct pom_heap *heap = session->heap;
+	bool more;
+	int budget;
+
+	do {
+		budget = POM_SLICE;
+		pom_heap_lock(heap);
+		more = pom_watch_drop(session, &budget);
+		pom_heap_unlock(heap);
+		cond_resched();
+	} while (more);
 }
 
 /* Drop all holds, a slice of them at a time. */
@@ -307,6 +344,8 @@ bool pom_session_end(struct pom_session *session)
 	if (!heap)
 		return true;
 
+	wake_up_interruptible_poll(pom_session_wait(session), EPOLLHUP);
+	session_drop_watches(session);
 	session_drop_holds(session);
 	pom_heap_lock(heap);
 	list_del_init(&session->heap_node);

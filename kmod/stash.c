@@ -113,6 +113,19 @@ static int fill_holds(struct pom_stash *stash)
 			   &stash->hold_dir);
 }
 
+static int fill_watch(struct pom_stash *stash)
+{
+	struct pom_watch *watch;
+
+	if (!stash->lacks.watch)
+		return 0;
+	watch = pom_watch_alloc(stash->holder);
+	if (IS_ERR(watch))
+		return PTR_ERR(watch);
+	stash->watch = watch;
+	return 0;
+}
+
 /**
  * pom_stash_fill - get what the last attempt lacked
  * @stash: the stash
@@ -131,6 +144,8 @@ int pom_stash_fill(struct pom_stash *stash)
 		ret = fill_arenas(stash);
 	if (!ret)
 		ret = fill_holds(stash);
+	if (!ret)
+		ret = fill_watch(stash);
 	return ret;
 }
 
@@ -154,6 +169,7 @@ void pom_stash_drain(struct pom_stash *stash)
 		kfree(arena);
 	list_for_each_entry_safe(chunk, next_chunk, &stash->chunks, node)
 		kfree(chunk);
+	pom_watch_free(stash->holder, stash->watch);
 	for (i = 0; i < ARRAY_SIZE(stash->hold_page); i++)
 		holds_free(stash->holder, 1, sizeof(*stash->hold_page[i]), stash->hold_page[i]);
 	holds_free(stash->holder, 1UL << stash->hold_dir_order, sizeof(*stash->hold_dir),

@@ -13,6 +13,7 @@ static void heap_stats_gc(struct pom_heap *heap, struct pyobjmem_stats *stats)
 	for (i = 0; i < PYOBJMEM_GENERATIONS; i++) {
 		stats->out_gc[i].collections = gc->stats[i].collections;
 		stats->out_gc[i].collected = gc->stats[i].collected;
+		stats->out_gc[i].finalizers = gc->stats[i].finalizers;
 		stats->out_gc[i].containers = gc->live[i];
 		stats->out_gc[i].count = gc->count[i];
 		stats->out_gc[i].threshold = gc->threshold[i];
@@ -55,5 +56,8 @@ void pom_heap_stats(struct pom_heap *heap, struct pyobjmem_stats *stats)
 	stats->out_objects_limit = heap->objects_limit;
 	stats->out_sessions = heap->nr_sessions;
 	stats->out_tickets = heap->nr_tickets;
+	stats->out_weak = heap->nr_watches[POM_WATCH_WEAK];
+	stats->out_finalizers = heap->nr_watches[POM_WATCH_FINALIZE];
+	stats->out_finalizers_abandoned = heap->finalizers_abandoned;
 	heap_stats_gc(heap, stats);
 }

@@ -216,6 +216,14 @@ static bool check_slots(struct visit *v, struct pom_object *obj)
 	return true;
 }
 
+static bool check_watches(struct visit *v, struct pom_object *obj)
+{
+	if (pom_watch_consistent(v->heap, obj))
+		return true;
+	return complain(v->m, "object %#llx: state %#x does not tell its watches",
+			pom_object_handle(obj), obj->side->state);
+}
+
 static bool check_counts(struct visit *v, struct pom_object *obj)
 {
 	if (obj->side->ext)
@@ -242,6 +250,7 @@ static void count_all(struct seq_file *m, struct pom_heap *heap, u32 sign)
 	struct visit v = { .m = m, .heap = heap, .fn = count_slots, .sign = sign };
 	struct pom_session *session;
 	struct pom_ticket *ticket;
+	struct pom_watch *watch;
 	struct pom_hold *hold;
 	u64 cursor;
 	u32 i;
@@ -252,6 +261,9 @@ static void count_all(struct seq_file *m, struct pom_heap *heap, u32 sign)
 			count_ext(heap, hold->link, sign);
 			cond_resched();
 		}
+		list_for_each_entry(watch, &session->events, entry)
+			if (watch->kind == POM_WATCH_FINALIZE)
+				count_ext(heap, pom_link(watch->handle), sign);
 	}
 	list_for_each_entry(ticket, &heap->tickets, node)
 		count_ext(heap, pom_link(ticket->handle), sign);
@@ -283,6 +295,66 @@ static bool verify_holds(struct seq_file *m, struct pom_heap *heap)
 					session->pid, session->holds.count, n);
 	}
 	return true;
+}
+
+/* --- Watches ------------------------------------------------------------- */
+
+static bool verify_session_watches(struct seq_file *m, struct pom_heap *heap,
+				   struct pom_session *session, u64 *armed)
+{
+	u64 n = 0, events = 0;
+	struct pom_watch *watch;
+	struct pom_object obj;
+
+	list_for_each_entry(watch, &session->watches, entry) {
+		n++;
+		armed[watch->kind]++;
+		if (!pom_block_find(&heap->space[POM_OBJECTS], pom_link(watch->handle),
+				    &obj.block))
+			return complain(m, "session of %d watches no block: %#llx",
+					session->pid, watch->handle);
+		cond_resched();
+	}
+	list_for_each_entry(watch, &session->events, entry) {
+		n++;
+		events++;
+		if (watch->kind == POM_WATCH_FINALIZE &&
+		    pom_object_find(heap, watch->handle, &obj))
+			return complain(m, "session of %d is to finalize what is dead: %#llx",
+					session->pid, watch->handle);
+		cond_resched();
+	}
+	if (n != session->nr_watches || events != session->nr_events)
+		return complain(m, "session of %d: watches %llu, counted %llu, events %llu of %llu",
+				session->pid, session->nr_watches, n, session->nr_events, events);
+	return true;
+}
+
+static bool verify_watches(struct seq_file *m, struct pom_heap *heap)
+{
+	struct visit v = { .m = m, .heap = heap, .fn = check_watches };
+	u64 armed[POM_WATCH_KINDS] = {};
+	struct pom_session *session;
+	struct rb_node *node;
+	unsigned int kind;
+	u64 n = 0;
+
+	list_for_each_entry(session, &heap->sessions, heap_node)
+		if (!verify_session_watches(m, heap, session, armed))
+			return false;
+	for (node = rb_first(&heap->watches); node; node = rb_next(node)) {
+		n++;
+		cond_resched();
+	}
+	for (kind = 0; kind < POM_WATCH_KINDS; kind++) {
+		n -= armed[kind];
+		if (armed[kind] != heap->nr_watches[kind])
+			return complain(m, "heap: watches of kind %u: %llu, counted %llu", kind,
+					heap->nr_watches[kind], armed[kind]);
+	}
+	if (n)
+		return complain(m, "heap: %lld more watches in the tree than armed", (s64)n);
+	return visit_objects(&v);
 }
 
 /* --- Candidates ---------------------------------------------------------- */
@@ -368,7 +440,7 @@ static bool verify_heap(struct seq_file *m, struct pom_heap *heap)
 	if (sums.pages != heap->pages || sums.objects != heap->objects)
 		return complain(m, "heap: pages %llu, counted %llu; objects %llu, counted %llu",
 				heap->pages, sums.pages, heap->objects, sums.objects);
-	if (!verify_holds(m, heap) || !visit_objects(&v))
+	if (!verify_holds(m, heap) || !visit_objects(&v) || !verify_watches(m, heap))
 		return false;
 
 	count_all(m, heap, -1);

@@ -561,9 +561,9 @@ TEST_F(heap, debugfs_sessions_lists_them)
 
 	ASSERT_LE(0, session);
 	ASSERT_LT(0, heap_file(self->heap.number, "sessions", text, sizeof(text)));
-	snprintf(expected, sizeof(expected), "%d heap 1\n", getpid());
+	snprintf(expected, sizeof(expected), "%d heap 1 0 0\n", getpid());
 	EXPECT_NE(NULL, strstr(text, expected));
-	snprintf(expected, sizeof(expected), "%d heap 0\n", getpid());
+	snprintf(expected, sizeof(expected), "%d heap 0 0 0\n", getpid());
 	EXPECT_NE(NULL, strstr(text, expected));
 	close(session);
 }

@@ -26,6 +26,8 @@ int pom_fixture_suite_init(struct kunit_suite *suite)
 	if (pom_wq)
 		return 0;
 	own_resources = true;
+	if (pom_watch_init())
+		return -ENOMEM;
 	pom_debugfs_init();
 	pom_wq = alloc_workqueue("pyobjmem-kunit", WQ_UNBOUND, 0);
 	return pom_wq ? 0 : -ENOMEM;
@@ -43,6 +45,7 @@ void pom_fixture_suite_exit(struct kunit_suite *suite)
 	drain_workqueue(pom_wq);
 	destroy_workqueue(pom_wq);
 	pom_wq = NULL;
+	pom_watch_exit();
 	pom_debugfs_exit();
 }
 
@@ -69,12 +72,10 @@ int pom_fixture_init(struct kunit *test)
 		return PTR_ERR(f->heap);
 	f->heap->gc.enabled = false;
 	INIT_DELAYED_WORK(&f->heap->trim, fixture_no_trim);
-	kref_init(&f->session.kref);
-	mutex_init(&f->session.join_lock);
-	f->session.user = f->heap->user;
-	pom_holds_init(&f->session.holds, f->session.user);
+	pom_session_init(&f->session, f->heap->user);
 	test->priv = f;
-	KUNIT_ASSERT_EQ(test, pom_session_join(&f->session, f->heap, PYOBJMEM_RIGHTS), 0);
+	KUNIT_ASSERT_EQ(test, pom_session_join(&f->session, f->heap, PYOBJMEM_RIGHTS, false),
+			0);
 	pom_stash_init(&f->stash, &f->session);
 	return 0;
 }

@@ -260,21 +260,22 @@ static int show_arenas(const char *heap)
 static int show_sessions(const char *heap)
 {
 	FILE *file = heap_open(heap, "sessions");
-	char line[256], *name, *last;
+	unsigned long long holds, watches, events;
+	char line[256], name[128];
+	int process;
 
-	printf("%10s %14s  %s\n", "process", "holds", "name");
+	printf("%10s %14s %14s %10s  %s\n", "process", "holds", "weak, final.", "events",
+	       "name");
 	while (fgets(line, sizeof(line), file)) {
-		line[strcspn(line, "\n")] = '\0';
-		/* A name may have spaces: it lies between the first and the last. */
-		name = strchr(line, ' ');
-		last = strrchr(line, ' ');
-		if (!name || last == name)
+		/* Spaces in a name are escaped. */
+		if (sscanf(line, "%d %127s %llu %llu %llu", &process, name, &holds, &watches,
+			   &events) != 5)
 			continue;
-		*name++ = '\0';
-		*last++ = '\0';
-		printf("%10s ", line);
-		print_grouped(strtoull(last, NULL, 10), 14);
-		printf("  %s\n", name);
+		printf("%10d ", process);
+		print_grouped(holds, 14);
+		printf(" ");
+		print_grouped(watches, 14);
+		printf(" %10llu  %s\n", events, name);
 	}
 	fclose(file);
 	return 0;
