@@ -138,6 +138,37 @@ static inline int heap_unfreeze(int fd)
 	return operate(fd, PYOBJMEM_OP_UNFREEZE, &command);
 }
 
+/* Weak holds */
+
+static inline int weak_hold(int fd, __u64 handle, __u64 cookie)
+{
+	struct pyobjmem_weak command = {
+		.size = sizeof(command),
+		.handle = handle,
+		.cookie = cookie,
+	};
+
+	return operate(fd, PYOBJMEM_OP_WEAK, &command);
+}
+
+static inline int weak_upgrade(int fd, __u64 handle)
+{
+	struct pyobjmem_upgrade command = { .size = sizeof(command), .handle = handle };
+
+	return operate(fd, PYOBJMEM_OP_UPGRADE, &command);
+}
+
+static inline int weak_drop(int fd, __u64 handle, __u64 cookie)
+{
+	struct pyobjmem_weak_drop command = {
+		.size = sizeof(command),
+		.handle = handle,
+		.cookie = cookie,
+	};
+
+	return operate(fd, PYOBJMEM_OP_WEAK_DROP, &command);
+}
+
 static inline int root_set(int fd, __u32 root, __u64 handle, __u64 *old)
 {
 	struct pyobjmem_set_root command = {
