@@ -297,7 +297,8 @@ TEST_F(batch, carries_only_operations_on_objects)
 	static const __u32 allowed = 1U << PYOBJMEM_OP_CREATE | 1U << PYOBJMEM_OP_GET |
 		1U << PYOBJMEM_OP_PUT | 1U << PYOBJMEM_OP_SET_REF | 1U << PYOBJMEM_OP_GET_REF |
 		1U << PYOBJMEM_OP_READ | 1U << PYOBJMEM_OP_WRITE | 1U << PYOBJMEM_OP_SET_ROOT |
-		1U << PYOBJMEM_OP_GET_ROOT;
+		1U << PYOBJMEM_OP_GET_ROOT | 1U << PYOBJMEM_OP_WEAK |
+		1U << PYOBJMEM_OP_UPGRADE | 1U << PYOBJMEM_OP_WEAK_DROP;
 	struct pyobjmem_batch_entry entry;
 	__u32 op;
 

@@ -430,19 +430,6 @@ TEST_F(errors, create_efault_edges)
 	EXPECT_EQ(-EFAULT, object_create(self->session, 0, NULL, 8, last, 4096, NULL));
 }
 
-TEST_F(errors, create_eopnotsupp_finalize)
-{
-	struct pyobjmem_query query;
-
-	ASSERT_EQ(0, session_query(self->session, &query));
-	if (query.out_features & PYOBJMEM_FEATURE_FINALIZE)
-		SKIP(return, "finalizers are offered");
-	EXPECT_EQ(-EOPNOTSUPP, object_create(self->session, PYOBJMEM_CREATE_FINALIZE, NULL, 8,
-					     NULL, 1, NULL));
-	EXPECT_EQ(-EOPNOTSUPP, object_create(self->session, PYOBJMEM_CREATE_FLAGS, NULL, 8,
-					     NULL, 1, NULL));
-}
-
 /* GET, PUT */
 
 TEST_F(errors, get_einval)
@@ -796,21 +783,6 @@ TEST_F(errors, inspect_efault)
 	EXPECT_EQ(-EFAULT, object_edges(self->session, self->sealed, (void *)8, SLOTS, NULL));
 	EXPECT_EQ(-EFAULT, object_edges(self->session, self->sealed,
 					area + POOL_BYTES / sizeof(__u64) - 1, SLOTS, NULL));
-}
-
-TEST_F(errors, weak_upgrade_and_weak_drop_eopnotsupp)
-{
-	struct pyobjmem_weak weak = { .size = sizeof(weak), .handle = self->sealed };
-	struct pyobjmem_upgrade upgrade = { .size = sizeof(upgrade), .handle = self->sealed };
-	struct pyobjmem_weak_drop drop = { .size = sizeof(drop), .handle = self->sealed };
-	struct pyobjmem_query query;
-
-	ASSERT_EQ(0, session_query(self->session, &query));
-	if (query.out_features & PYOBJMEM_FEATURE_WEAK)
-		SKIP(return, "weak holds are offered");
-	EXPECT_EQ(-EOPNOTSUPP, operate(self->session, PYOBJMEM_OP_WEAK, &weak));
-	EXPECT_EQ(-EOPNOTSUPP, operate(self->session, PYOBJMEM_OP_UPGRADE, &upgrade));
-	EXPECT_EQ(-EOPNOTSUPP, operate(self->session, PYOBJMEM_OP_WEAK_DROP, &drop));
 }
 
 /* ENOSPC: limits of a heap of its own, so that the fixture's stays as it is */

@@ -15,8 +15,6 @@ static int try_everything(int session, int heap_fd, __u64 handle, int expected)
 {
 	struct pyobjmem_batch_entry entry = entry_get(handle);
 	struct pyobjmem_heap_configure configure = { .flags = 0 };
-	struct pyobjmem_weak weak = { .size = sizeof(weak), .handle = handle };
-	struct pyobjmem_upgrade upgrade = { .size = sizeof(upgrade), .handle = handle };
 	struct pyobjmem_inspect inspect;
 	struct pyobjmem_query query;
 	struct pyobjmem_stats stats;
@@ -38,9 +36,9 @@ static int try_everything(int session, int heap_fd, __u64 handle, int expected)
 		root_get(session, 0, NULL),
 		object_export(session, handle),
 		ticket_redeem(session, heap_fd, NULL),
-		operate(session, PYOBJMEM_OP_WEAK, &weak),
-		operate(session, PYOBJMEM_OP_UPGRADE, &upgrade),
-		operate(session, PYOBJMEM_OP_WEAK_DROP, &upgrade),
+		weak_hold(session, handle, 1),
+		weak_upgrade(session, handle),
+		weak_drop(session, handle, 1),
 		heap_collect(session, 2, NULL),
 		heap_freeze(session),
 		heap_unfreeze(session),
@@ -589,12 +587,13 @@ TEST_F(heap, fdinfo_tells_the_heap)
 
 FIXTURE(limits)
 {
-	__u64 saved[6];
+	__u64 saved[7];
 	int anchor;		/* a session: what the user has is forgotten without any */
 };
 
 static const char * const parameters[] = {
-	"heap_bytes", "heap_objects", "session_holds", "user_bytes", "user_sessions", "user_heaps",
+	"heap_bytes", "heap_objects", "session_holds", "session_watches", "user_bytes",
+	"user_sessions", "user_heaps",
 };
 
 FIXTURE_SETUP(limits)

@@ -14,7 +14,7 @@
 	_Static_assert(offsetof(struct type, last) == (last_offset), "layout of " #type)
 
 ASSERT_LAYOUT(pyobjmem_head, 16, flags, 14);
-ASSERT_LAYOUT(pyobjmem_query, 112, out_user_bytes, 104);
+ASSERT_LAYOUT(pyobjmem_query, 120, out_session_watches, 112);
 ASSERT_LAYOUT(pyobjmem_heap_create, 24, out_heap, 16);
 ASSERT_LAYOUT(pyobjmem_heap_join, 24, out_heap, 16);
 ASSERT_LAYOUT(pyobjmem_leave, 8, flags, 4);
@@ -32,13 +32,14 @@ ASSERT_LAYOUT(pyobjmem_export, 24, __reserved, 20);
 ASSERT_LAYOUT(pyobjmem_redeem, 24, out_handle, 16);
 ASSERT_LAYOUT(pyobjmem_weak, 24, cookie, 16);
 ASSERT_LAYOUT(pyobjmem_upgrade, 16, handle, 8);
-ASSERT_LAYOUT(pyobjmem_weak_drop, 16, handle, 8);
+ASSERT_LAYOUT(pyobjmem_weak_drop, 24, cookie, 16);
+ASSERT_LAYOUT(pyobjmem_event, 56, lost, 48);
 ASSERT_LAYOUT(pyobjmem_collect, 72, out_duration_ns, 64);
 ASSERT_LAYOUT(pyobjmem_freeze, 8, flags, 4);
 ASSERT_LAYOUT(pyobjmem_unfreeze, 8, flags, 4);
 ASSERT_LAYOUT(pyobjmem_gc_stats, 40, threshold, 36);
-ASSERT_LAYOUT(pyobjmem_stats, 312, out_gc, 192);
-ASSERT_LAYOUT(pyobjmem_inspect, 64, __reserved, 60);
+ASSERT_LAYOUT(pyobjmem_stats, 360, out_gc, 240);
+ASSERT_LAYOUT(pyobjmem_inspect, 64, out_weak, 60);
 ASSERT_LAYOUT(pyobjmem_batch_entry, 64, command, 8);
 ASSERT_LAYOUT(pyobjmem_batch, 32, __reserved, 28);
 
@@ -49,6 +50,7 @@ _Static_assert(PYOBJMEM_OP_QUERY == 0x00 && PYOBJMEM_OP_CREATE == 0x05 &&
 #define POISON		0xcc
 #define POISON_WORD	0xccccccccU
 #define PAYLOAD_BYTES	64U
+#define HELD_WEAKLY	1	/* cookie of a weak hold that there is */
 
 union command {
 	struct { __u32 size, flags; };
@@ -85,7 +87,6 @@ union command {
 static const struct rules {
 	size_t size;
 	__u32 known_flags;
-	int result;			/* of a call in which all is well */
 	size_t reserved;		/* offset of a member that must be 0 */
 	bool unjoined;			/* for a session that has joined no heap */
 } all_rules[PYOBJMEM_OP_COUNT] = {
@@ -93,11 +94,10 @@ static const struct rules {
 	[PYOBJMEM_OP_##name] = { .size = sizeof(struct pyobjmem_##type), __VA_ARGS__ }
 #define RESERVED(type)		.reserved = offsetof(struct pyobjmem_##type, __reserved)
 #define KNOWN_FLAGS(flags)	.known_flags = (flags)
-#define NOT_OFFERED		.result = -EOPNOTSUPP
 #define UNJOINED		.unjoined = true
 	RULES(QUERY, query,),
 	RULES(HEAP_CREATE, heap_create, UNJOINED, KNOWN_FLAGS(PYOBJMEM_HEAP_FLAGS)),
-	RULES(HEAP_JOIN, heap_join, UNJOINED),
+	RULES(HEAP_JOIN, heap_join, UNJOINED, KNOWN_FLAGS(PYOBJMEM_JOIN_FLAGS)),
 	RULES(LEAVE, leave,),
 	RULES(HEAP_CONFIGURE, heap_configure, KNOWN_FLAGS(PYOBJMEM_CONFIGURE_FLAGS)),
 	RULES(CREATE, create, RESERVED(create), KNOWN_FLAGS(PYOBJMEM_CREATE_FLAGS)),
@@ -111,14 +111,14 @@ static const struct rules {
 	RULES(GET_ROOT, get_root, RESERVED(get_root)),
 	RULES(EXPORT, export, RESERVED(export)),
 	RULES(REDEEM, redeem, RESERVED(redeem)),
-	RULES(WEAK, weak, NOT_OFFERED),
-	RULES(UPGRADE, upgrade, NOT_OFFERED),
-	RULES(WEAK_DROP, weak_drop, NOT_OFFERED),
+	RULES(WEAK, weak,),
+	RULES(UPGRADE, upgrade,),
+	RULES(WEAK_DROP, weak_drop,),
 	RULES(COLLECT, collect, RESERVED(collect)),
 	RULES(FREEZE, freeze,),
 	RULES(UNFREEZE, unfreeze,),
 	RULES(STATS, stats,),
-	RULES(INSPECT, inspect, RESERVED(inspect)),
+	RULES(INSPECT, inspect,),
 	RULES(BATCH, batch, RESERVED(batch), KNOWN_FLAGS(PYOBJMEM_BATCH_FLAGS)),
 };
 
@@ -152,6 +152,7 @@ static void trial_begin(struct __test_metadata *_metadata, struct trial *self, u
 	ASSERT_EQ(0, root_set(self->heap.session, 1, self->container, NULL));
 	self->ticket = object_export(self->heap.session, self->container);
 	ASSERT_LE(0, self->ticket);
+	ASSERT_EQ(0, weak_hold(self->heap.session, self->container, HELD_WEAKLY));
 
 	self->unjoined.fd = -1;
 	self->unjoined.session = session_open();
@@ -250,7 +251,6 @@ RESERVING(GET_ROOT);
 RESERVING(EXPORT);
 RESERVING(REDEEM);
 RESERVING(COLLECT);
-RESERVING(INSPECT);
 RESERVING(BATCH);
 
 static void prepare_object(struct trial *self)
@@ -271,12 +271,15 @@ static void prepare_object(struct trial *self)
 	case PYOBJMEM_OP_GET:
 	case PYOBJMEM_OP_PUT:
 	case PYOBJMEM_OP_UPGRADE:
-	case PYOBJMEM_OP_WEAK_DROP:
 		c->get.handle = self->container;
 		break;
 	case PYOBJMEM_OP_WEAK:
 		c->weak.handle = self->container;
-		c->weak.cookie = 1;
+		c->weak.cookie = HELD_WEAKLY + 1;
+		break;
+	case PYOBJMEM_OP_WEAK_DROP:
+		c->weak_drop.handle = self->container;
+		c->weak_drop.cookie = HELD_WEAKLY;
 		break;
 	case PYOBJMEM_OP_SET_REF:
 		c->set_ref.handle = self->container;
@@ -305,7 +308,6 @@ static void prepare_object(struct trial *self)
 		c->inspect.handle = self->container;
 		c->inspect.edges = pointer(self->edges);
 		c->inspect.capacity = 2;
-		c->inspect.__reserved = 0;
 		break;
 	}
 }
@@ -399,6 +401,9 @@ static void expect_unchanged(struct __test_metadata *_metadata, struct trial *se
 	EXPECT_EQ(self->before.out_sessions, now.out_sessions);
 	EXPECT_EQ(self->before.out_tickets, now.out_tickets);
 	EXPECT_EQ(self->before.out_holds, now.out_holds);
+	EXPECT_EQ(self->before.out_watches, now.out_watches);
+	EXPECT_EQ(self->before.out_weak, now.out_weak);
+	EXPECT_EQ(self->before.out_finalizers, now.out_finalizers);
 	EXPECT_EQ(self->before.out_permanent, now.out_permanent);
 	EXPECT_EQ(self->before.out_gc[2].collections, now.out_gc[2].collections);
 }
@@ -408,11 +413,10 @@ TEST_F(operation, exact_size)
 	struct trial *trial = &self->trial;
 
 	prepare(trial);
-	ASSERT_EQ(trial->rules->result, call(trial));
-	if (!trial->rules->result)
-		EXPECT_EQ(-1, poisoned_word(trial)) {
-			TH_LOG("a member was not written");
-		}
+	ASSERT_EQ(0, call(trial));
+	EXPECT_EQ(-1, poisoned_word(trial)) {
+		TH_LOG("a member was not written");
+	}
 	EXPECT_TRUE(all_bytes(trial->command->bytes + trial->rules->size, POOL_BYTES, POISON));
 }
 
@@ -423,9 +427,8 @@ TEST_F(operation, longer_with_zeros)
 	prepare(trial);
 	memset(trial->command->bytes + trial->rules->size, 0, 8);
 	trial->command->size = trial->rules->size + 8;
-	ASSERT_EQ(trial->rules->result, call(trial));
-	if (!trial->rules->result)
-		EXPECT_EQ(-1, poisoned_word(trial));
+	ASSERT_EQ(0, call(trial));
+	EXPECT_EQ(-1, poisoned_word(trial));
 	EXPECT_TRUE(all_bytes(trial->command->bytes + trial->rules->size, 8, 0));
 }
 
@@ -436,7 +439,7 @@ TEST_F(operation, as_long_as_a_page_with_zeros)
 	prepare(trial);
 	memset(trial->command->bytes + trial->rules->size, 0, POOL_BYTES);
 	trial->command->size = POOL_BYTES;
-	EXPECT_EQ(trial->rules->result, call(trial));
+	EXPECT_EQ(0, call(trial));
 }
 
 TEST_F(operation, longer_with_junk)
@@ -700,35 +703,21 @@ TEST_F(device, query_needs_no_heap_and_changes_nothing)
 /* What the features say is offered, and nothing else. */
 TEST_F(device, features_match_what_is_offered)
 {
-	struct pyobjmem_create create = {
-		.size = sizeof(create),
-		.flags = PYOBJMEM_CREATE_FINALIZE,
-	};
-	struct pyobjmem_weak weak = { .size = sizeof(weak) };
 	struct pyobjmem_query query;
+	__u64 handle;
 	int heap_fd;
-	char byte;
 	void *map;
 
 	ASSERT_EQ(0, session_query(self->session, &query));
-	EXPECT_EQ(0, query.out_features & ~(PYOBJMEM_FEATURE_WINDOWS | PYOBJMEM_FEATURE_WEAK |
-					    PYOBJMEM_FEATURE_FINALIZE | PYOBJMEM_FEATURE_URING));
+	EXPECT_EQ(PYOBJMEM_FEATURE_WEAK | PYOBJMEM_FEATURE_FINALIZE, query.out_features);
 	ASSERT_EQ(0, heap_create(self->session, 0, 0, &heap_fd, NULL));
 	close(heap_fd);
-	ASSERT_EQ(0, object_create(self->session, 0, NULL, 8, NULL, 0, &weak.handle));
-
-	if (!(query.out_features & PYOBJMEM_FEATURE_WEAK))
-		EXPECT_EQ(-EOPNOTSUPP, operate(self->session, PYOBJMEM_OP_WEAK, &weak));
-	if (!(query.out_features & PYOBJMEM_FEATURE_FINALIZE)) {
-		EXPECT_EQ(-EOPNOTSUPP, operate(self->session, PYOBJMEM_OP_CREATE, &create));
-		EXPECT_EQ(-1, read(self->session, &byte, 1));
-		EXPECT_EQ(EOPNOTSUPP, errno);
-	}
-	if (!(query.out_features & PYOBJMEM_FEATURE_WINDOWS)) {
-		map = mmap(NULL, POOL_BYTES, PROT_READ, MAP_SHARED, self->session, 0);
-		EXPECT_EQ(MAP_FAILED, map);
-		EXPECT_EQ(EOPNOTSUPP, errno);
-	}
+	ASSERT_EQ(0, object_create(self->session, PYOBJMEM_CREATE_FINALIZE, NULL, 8, NULL, 0,
+				   &handle));
+	EXPECT_EQ(0, weak_hold(self->session, handle, 0));
+	map = mmap(NULL, POOL_BYTES, PROT_READ, MAP_SHARED, self->session, 0);
+	EXPECT_EQ(MAP_FAILED, map);
+	EXPECT_EQ(EOPNOTSUPP, errno);
 }
 
 /* The mode is 0660: whoever is neither owner nor of the group stays outside. */

@@ -46,7 +46,8 @@ int action_open(struct runner *runner, const struct call *call)
 
 	if (call->value[1].number)
 		runner_fail(runner, call->value[1].number);
-	fd = open("/dev/pyobjmem", O_RDWR | (call->value[0].number ? 0 : O_CLOEXEC));
+	fd = open("/dev/pyobjmem", O_RDWR | O_NONBLOCK |
+		  (call->value[0].number ? 0 : O_CLOEXEC));
 	error = errno;
 	if (call->value[1].number)
 		runner_fail(runner, 0);
@@ -198,13 +199,39 @@ int action_mmap(struct runner *runner, const struct call *call)
 	return 0;
 }
 
-int action_read(struct runner *runner, const struct call *call)
+/* The object of the first event, if there is one to be finalized */
+static void take_event(const struct call *call, void *from)
+{
+	struct pyobjmem_event event;
+
+	if (!memory_get(&event, from, sizeof(event)) || event.type != PYOBJMEM_EVENT_FINALIZE)
+		return;
+	registers.handle[call->out] = event.handle;
+	registers.handle_note[call->out].known = false;
+}
+
+/* Sessions are opened so that this does not wait. */
+int action_events(struct runner *runner, const struct call *call)
 {
 	int fd = argument_fd(runner, call);
+	void *target = (void *)runner_value(runner, call, 2);
+	__u64 bytes = runner_value(runner, call, 1);
+	ssize_t got;
 
 	if (is_ours(fd))
 		return 0;
-	return read(fd, runner->command, COMMAND_USED) < 0 ? -errno : 0;
+	if (!target) {
+		target = runner->command;
+		bytes = bytes % COMMAND_USED + sizeof(struct pyobjmem_event);
+	}
+	got = read(fd, target, bytes);
+	if (got < 0)
+		return -errno;
+	if (got % sizeof(struct pyobjmem_event))
+		found("events: a part of an event was read: %zd bytes", got);
+	if (got)
+		take_event(call, target);
+	return 0;
 }
 
 int action_poll(struct runner *runner, const struct call *call)

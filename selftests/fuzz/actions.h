@@ -31,7 +31,7 @@ int action_open(struct runner *runner, const struct call *call);
 int action_pause(struct runner *runner, const struct call *call);
 int action_poll(struct runner *runner, const struct call *call);
 int action_protect(struct runner *runner, const struct call *call);
-int action_read(struct runner *runner, const struct call *call);
+int action_events(struct runner *runner, const struct call *call);
 int action_receive(struct runner *runner, const struct call *call);
 int action_send(struct runner *runner, const struct call *call);
 int action_show(struct runner *runner, const struct call *call);

@@ -34,6 +34,7 @@
 
 const char *const module_parameters[] = {
 	"user_bytes", "heap_bytes", "heap_objects", "session_holds", "user_sessions", "user_heaps",
+	"session_watches",
 };
 
 const unsigned int module_parameters_count = ARRAY_LENGTH(module_parameters);
@@ -70,7 +71,7 @@ const struct call_kind call_kinds[] = {
 		.parameter = {
 			COMMON(pyobjmem_heap_join),
 			{ NULL, P_DESCRIPTOR, FIELD(pyobjmem_heap_join, fd), 0, 0 },
-			FLAGS(pyobjmem_heap_join, 0),
+			FLAGS(pyobjmem_heap_join, PYOBJMEM_JOIN_FLAGS),
 		},
 	}, {
 		OPERATION("leave", LEAVE, pyobjmem_leave), .weight = 4, NO_ERRORS,
@@ -194,14 +195,13 @@ const struct call_kind call_kinds[] = {
 	}, {
 		OPERATION("inspect", INSPECT, pyobjmem_inspect), .weight = 8,
 		ERRORS(OBJECT, ENOMEM),
-		.parameters = V_OWN + 5,
+		.parameters = V_OWN + 4,
 		.parameter = {
 			COMMON(pyobjmem_inspect),
 			HANDLE_OF(pyobjmem_inspect),
 			{ "target", P_TARGET, FIELD(pyobjmem_inspect, edges), 0, 0 },
 			{ "capacity", P_SLOTS, FIELD(pyobjmem_inspect, capacity), 0, 0 },
 			FLAGS(pyobjmem_inspect, 0),
-			RESERVED(pyobjmem_inspect),
 		},
 	}, {
 		OPERATION("batch", BATCH, pyobjmem_batch), .weight = 24, ERRORS(ENOMEM),
@@ -264,19 +264,45 @@ const struct call_kind call_kinds[] = {
 		.parameters = V_OWN + 1,
 		.parameter = { COMMON(pyobjmem_stats), FLAGS(pyobjmem_stats, 0) },
 	},
-	/* What is not offered */
+	/* Weak holds and events */
 	{
-		OPERATION("weak", WEAK, pyobjmem_weak), .weight = 1, NO_ERRORS,
-		.parameters = V_OWN + 1,
-		.parameter = { COMMON(pyobjmem_weak), HANDLE_OF(pyobjmem_weak) },
+		OPERATION("weak", WEAK, pyobjmem_weak), .weight = 18, .batch = true,
+		ERRORS(OBJECT, EALREADY, EDQUOT, ENOMEM),
+		.parameters = V_OWN + 3,
+		.parameter = {
+			COMMON(pyobjmem_weak),
+			HANDLE_OF(pyobjmem_weak),
+			{ "cookie", P_BELOW, FIELD(pyobjmem_weak, cookie), 0, 3 },
+			FLAGS(pyobjmem_weak, 0),
+		},
 	}, {
-		OPERATION("upgrade", UPGRADE, pyobjmem_upgrade), .weight = 1, NO_ERRORS,
-		.parameters = V_OWN + 1,
-		.parameter = { COMMON(pyobjmem_upgrade), HANDLE_OF(pyobjmem_upgrade) },
+		OPERATION("upgrade", UPGRADE, pyobjmem_upgrade), .weight = 14, .batch = true,
+		ERRORS(OBJECT, EOVERFLOW, EDQUOT, ENOMEM),
+		.parameters = V_OWN + 2,
+		.parameter = {
+			COMMON(pyobjmem_upgrade),
+			HANDLE_OF(pyobjmem_upgrade),
+			FLAGS(pyobjmem_upgrade, 0),
+		},
 	}, {
-		OPERATION("weak_drop", WEAK_DROP, pyobjmem_weak_drop), .weight = 1, NO_ERRORS,
-		.parameters = V_OWN + 1,
-		.parameter = { COMMON(pyobjmem_weak_drop), HANDLE_OF(pyobjmem_weak_drop) },
+		OPERATION("weak_drop", WEAK_DROP, pyobjmem_weak_drop), .weight = 8, .batch = true,
+		ERRORS(OBJECT),
+		.parameters = V_OWN + 3,
+		.parameter = {
+			COMMON(pyobjmem_weak_drop),
+			HANDLE_OF(pyobjmem_weak_drop),
+			{ "cookie", P_BELOW, FIELD(pyobjmem_weak_drop, cookie), 0, 3 },
+			FLAGS(pyobjmem_weak_drop, 0),
+		},
+	}, {
+		.name = "events", .act = action_events, .out = HANDLE, .weight = 18,
+		ERRORS(EBADF, EAGAIN, EOVERFLOW, EDQUOT, ENOMEM),
+		.parameters = 3,
+		.parameter = {
+			{ NULL, P_SESSION, NOWHERE, 0, 0 },
+			{ "bytes", P_BYTES, NOWHERE, 0, 0 },
+			{ "target", P_TARGET, NOWHERE, 0, 0 },
+		},
 	},
 	/* Calls that are no operations */
 	{
@@ -325,10 +351,6 @@ const struct call_kind call_kinds[] = {
 		},
 	}, {
 		.name = "mmap", .act = action_mmap, .weight = 1, ERRORS(EBADF, ENODEV, EACCES),
-		.parameters = 1,
-		.parameter = { { NULL, P_SESSION, NOWHERE, 0, 0 } },
-	}, {
-		.name = "pread", .act = action_read, .weight = 1, ERRORS(EBADF, ESPIPE),
 		.parameters = 1,
 		.parameter = { { NULL, P_SESSION, NOWHERE, 0, 0 } },
 	}, {

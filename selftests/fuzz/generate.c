@@ -386,6 +386,9 @@ static const struct {
 	{ "chain", "put" }, { "chain", "set_ref" }, { "put", "collect" },
 	{ "set_ref", "put" }, { "get_ref", "put" }, { "get_root", "put" },
 	{ "freeze", "unfreeze" }, { "fork", "kill" },
+	{ "create", "weak" }, { "weak", "put" }, { "weak", "upgrade" }, { "weak", "weak_drop" },
+	{ "upgrade", "put" }, { "put", "events" }, { "collect", "events" }, { "put", "upgrade" },
+	{ "events", "put" }, { "events", "set_root" }, { "events", "weak" },
 };
 
 /* A kind that follows up line @first, or any */
@@ -488,6 +491,11 @@ static const char *const beginnings[] = {
 	"set_root s0 h0\nset_ref s0 h0 h1\nmeet\nt1 meet\n",
 	"s0 = open\nf0 = heap s0 rights=1\ns1 = open\njoin s1 f0\nh0 = chain s0 length=300 ring=1\n"
 	"meet\nt1 meet\nt2 meet\n",
+	"s0 = open\nf0 = heap s0 flags=2\nh0 = create s0 flags=2 slots=2\nweak s0 h0\n"
+	"set_ref s0 h0 h0\n",
+	"s0 = open\nf0 = heap s0\ns1 = open\njoin s1 f0 flags=2\nh0 = create s0 flags=2 slots=1\n"
+	"h1 = create s0 flags=2 slots=1 edges=[h0]\nset_ref s0 h0 h1\nweak s0 h1\nput s0 h0\n"
+	"meet\nt1 meet\n",
 	"",
 };
 
