@@ -80,13 +80,16 @@ int pom_fixture_init(struct kunit *test)
 	return 0;
 }
 
-/* Drop what the session holds, as pom_session_end() does, which wants an mm. */
+/* Drop what the session has, as pom_session_end() does, which wants an mm. */
 static void fixture_drop_holds(struct pom_fixture *f)
 {
+	int budget = INT_MAX;
 	u64 cursor = 0;
 	u32 link;
 
 	pom_heap_lock(f->heap);
+	f->session.ended = true;
+	pom_watch_drop(&f->session, &budget);
 	while ((link = pom_holds_pop(&f->session.holds, &cursor)) != POM_NIL)
 		pom_ext_put_at(f->heap, link);
 	list_del_init(&f->session.heap_node);
@@ -131,7 +134,22 @@ void pom_fixture_exit(struct kunit *test)
 u64 pom_fixture_create(struct kunit *test, u32 slots, u32 payload)
 {
 	struct pyobjmem_create cmd = { .slots = slots, .payload_size = payload };
-	struct pom_fixture *f = test->priv;
+	u64 handle = pom_fixture_make(test->priv, &cmd);
+
+	KUNIT_ASSERT_NE(test, handle, PYOBJMEM_NONE);
+	return handle;
+}
+
+/**
+ * pom_fixture_make - create an object of any kind
+ * @f: the fixture
+ * @what: slots, size of the payload, flags
+ *
+ * Return: the object, held; PYOBJMEM_NONE if it fails.
+ */
+u64 pom_fixture_make(struct pom_fixture *f, const struct pyobjmem_create *what)
+{
+	struct pyobjmem_create cmd = *what;
 	struct pom_args args = {};
 	int ret;
 
@@ -141,8 +159,84 @@ u64 pom_fixture_create(struct kunit *test, u32 slots, u32 payload)
 		ret = pom_object_create(&f->session, &cmd, &args, &f->stash);
 		pom_heap_unlock(f->heap);
 	} while (ret == -EAGAIN && !pom_stash_fill(&f->stash));
-	KUNIT_ASSERT_EQ(test, ret, 0);
-	return cmd.out_handle;
+	return ret ? PYOBJMEM_NONE : cmd.out_handle;
+}
+
+/**
+ * pom_fixture_weak - hold an object weakly
+ * @f: the fixture
+ * @handle: the object, held
+ * @cookie: of the weak hold
+ *
+ * Return: 0 or an error.
+ */
+int pom_fixture_weak(struct pom_fixture *f, u64 handle, u64 cookie)
+{
+	struct pyobjmem_weak cmd = { .handle = handle, .cookie = cookie };
+	int ret;
+
+	do {
+		pom_heap_lock(f->heap);
+		pom_stash_begin(&f->stash);
+		ret = pom_weak_hold(&f->session, &cmd, &f->stash);
+		pom_heap_unlock(f->heap);
+	} while (ret == -EAGAIN && !pom_stash_fill(&f->stash));
+	return ret;
+}
+
+/**
+ * pom_fixture_upgrade - take an object that is held weakly
+ * @f: the fixture
+ * @handle: the object
+ *
+ * Return: 0 or an error.
+ */
+int pom_fixture_upgrade(struct pom_fixture *f, u64 handle)
+{
+	struct pyobjmem_upgrade cmd = { .handle = handle };
+	int ret;
+
+	do {
+		pom_heap_lock(f->heap);
+		pom_stash_begin(&f->stash);
+		ret = pom_weak_upgrade(&f->session, &cmd, &f->stash);
+		pom_heap_unlock(f->heap);
+	} while (ret == -EAGAIN && !pom_stash_fill(&f->stash));
+	return ret;
+}
+
+/**
+ * pom_fixture_event - read an event, as read(2) does, which wants user memory
+ * @f: the fixture
+ * @event: kind, handle and cookie are set. What is to be finalized is held, and
+ *	was not before
+ *
+ * Return: false if there is none.
+ */
+bool pom_fixture_event(struct pom_fixture *f, struct pom_watch *event)
+{
+	struct pom_watch *first;
+	struct pom_object obj;
+	int ret;
+
+	do {
+		pom_heap_lock(f->heap);
+		pom_stash_begin(&f->stash);
+		first = list_first_entry_or_null(&f->session.events, struct pom_watch, entry);
+		ret = first ? 0 : -ENODATA;
+		if (first && first->kind == POM_WATCH_FINALIZE) {
+			pom_object_at(f->heap, pom_link(first->handle), &obj);
+			ret = pom_object_take(&f->session, &obj, &f->stash);
+			if (!ret)
+				pom_ext_put(f->heap, &obj);
+		}
+		if (!ret) {
+			*event = *first;
+			pom_watch_delivered(&f->session);
+		}
+		pom_heap_unlock(f->heap);
+	} while (ret == -EAGAIN && !pom_stash_fill(&f->stash));
+	return !ret;
 }
 
 /**
