@@ -2,8 +2,9 @@
 /*
  * KUnit: the collector beside a client. A collection is stopped after each of its
  * slices, and the client links, unlinks, takes, lets go and creates in between,
- * as a model does. What the client can reach must live at all times, and what
- * it cannot must go with the next full collection.
+ * as a model does; some objects have finalizers, some are held weakly. What the client
+ * can reach must live at all times, and what it cannot must go with the next full
+ * collection, or be finalized and then go with the one after that.
  *
  * Whoever is killed in pom_collect() stops after a slice: a thread is, each time
  * that it waits for the lock. The worker that would finish is one that does nothing.
@@ -34,9 +35,13 @@ struct world {
 	struct rnd_state rnd;
 	u64 handle[NODES];	/* 0: there is none */
 	u32 holds[NODES];
+	DECLARE_BITMAP(finalizer, NODES);	/* it has not run */
+	DECLARE_BITMAP(weak, NODES);		/* held weakly */
 	u16 to[NODES][SLOTS];	/* NONE: the slot is empty */
 	u16 queue[NODES];
 	DECLARE_BITMAP(reach, NODES);
+	DECLARE_BITMAP(before, NODES);
+	DECLARE_BITMAP(due, NODES);	/* finalized by the running collection */
 	struct pom_differs differs;
 
 	struct task_struct *collector;
@@ -71,46 +76,73 @@ static bool same(struct world *w, const char *what, u64 got, u64 expected)
 	return pom_same(&w->differs, what, got, expected);
 }
 
-/* What can be reached from what is held. */
-static void world_reach(struct world *w)
+static void reach_add(struct world *w, u32 i, u32 *tail)
+{
+	if (i != NONE && !__test_and_set_bit(i, w->reach))
+		w->queue[(*tail)++] = i;
+}
+
+/* What can be reached from what is held, without going through @except. */
+static void world_reach_except(struct world *w, const unsigned long *except)
 {
 	u32 head = 0, tail = 0, i, s;
 
 	bitmap_zero(w->reach, NODES);
-	for (i = 0; i < NODES; i++) {
-		if (w->holds[i]) {
-			__set_bit(i, w->reach);
-			w->queue[tail++] = i;
-		}
-	}
+	for (i = 0; i < NODES; i++)
+		if (w->holds[i])
+			reach_add(w, i, &tail);
 	while (head < tail) {
 		i = w->queue[head++];
-		for (s = 0; s < SLOTS; s++)
-			if (w->to[i][s] != NONE && !__test_and_set_bit(w->to[i][s], w->reach))
-				w->queue[tail++] = w->to[i][s];
+		for (s = 0; !(except && test_bit(i, except)) && s < SLOTS; s++)
+			reach_add(w, w->to[i][s], &tail);
 	}
+}
+
+static void world_reach(struct world *w)
+{
+	world_reach_except(w, NULL);
 }
 
 /* --- The client ------------------------------------------------------------ */
 
 static bool node_create(struct world *w, u32 i)
 {
-	struct pyobjmem_create cmd = { .slots = LEAF(i) ? 0 : SLOTS };
-	struct pom_args args = {};
+	struct pyobjmem_create what = {
+		.slots = LEAF(i) ? 0 : SLOTS,
+		.flags = below(w, 8) ? 0 : PYOBJMEM_CREATE_FINALIZE,
+	};
 	u32 s;
-	int ret;
 
-	do {
-		pom_heap_lock(w->f->heap);
-		pom_stash_begin(&w->f->stash);
-		ret = pom_object_create(&w->f->session, &cmd, &args, &w->f->stash);
-		pom_heap_unlock(w->f->heap);
-	} while (ret == -EAGAIN && !pom_stash_fill(&w->f->stash));
-	w->handle[i] = cmd.out_handle;
+	w->handle[i] = pom_fixture_make(w->f, &what);
 	w->holds[i] = 1;
+	__assign_bit(i, w->finalizer, what.flags);
+	__assign_bit(i, w->weak, false);
 	for (s = 0; s < SLOTS; s++)
 		w->to[i][s] = NONE;
-	return same(w, "CREATE", ret, 0);
+	return same(w, "CREATE", !w->handle[i], false);
+}
+
+static bool node_weaken(struct world *w, u32 i)
+{
+	bool again = __test_and_set_bit(i, w->weak);
+
+	return same(w, "WEAK", pom_fixture_weak(w->f, w->handle[i], 0), again ? -EALREADY : 0);
+}
+
+/* What can be reached can be upgraded; what cannot, as long as nobody has noticed. */
+static bool node_upgrade(struct world *w, u32 i)
+{
+	int ret;
+
+	if (!test_bit(i, w->weak))
+		return true;
+	world_reach(w);
+	ret = pom_fixture_upgrade(w->f, w->handle[i]);
+	if (!ret)
+		w->holds[i]++;
+	else if (!test_bit(i, w->reach))
+		return same(w, "UPGRADE of garbage", ret, -ESTALE);
+	return same(w, "UPGRADE", ret, 0);
 }
 
 static bool node_put(struct world *w, u32 i)
@@ -163,6 +195,48 @@ static u32 any_held(struct world *w, bool leaf)
 	return NONE;
 }
 
+/* The finalizer of an object runs now: the object is held. It was not reachable. */
+static bool on_finalize(struct world *w, u32 i)
+{
+	w->holds[i]++;
+	__set_bit(i, w->due);
+	return same(w, "finalized", test_bit(i, w->reach), false) &&
+	       same(w, "finalized once", __test_and_clear_bit(i, w->finalizer), true);
+}
+
+static bool on_weak_dead(struct world *w, u32 i)
+{
+	w->handle[i] = PYOBJMEM_NONE;
+	return same(w, "weak and dead", test_bit(i, w->reach), false) &&
+	       same(w, "dead once", __test_and_clear_bit(i, w->weak), true) &&
+	       same(w, "dead before its finalizer", test_bit(i, w->finalizer), false);
+}
+
+/*
+ * Read all events. What is finalized was not reachable before any of them, and
+ * is held from then on. Of garbage everything is finalized, also what the client has
+ * reached since through something that was. A place whose object is known to be dead
+ * is free again.
+ */
+static bool client_events(struct world *w)
+{
+	struct pom_watch event;
+	u32 i;
+
+	world_reach_except(w, w->due);
+	if (READ_ONCE(w->f->heap->gc.phase) == POM_IDLE)
+		bitmap_zero(w->due, NODES);
+	while (pom_fixture_event(w->f, &event)) {
+		for (i = 0; i < NODES && w->handle[i] != event.handle; i++)
+			;
+		if (!same(w, "the object of an event", i < NODES, true))
+			return false;
+		if (event.kind == POM_WATCH_FINALIZE ? !on_finalize(w, i) : !on_weak_dead(w, i))
+			return false;
+	}
+	return true;
+}
+
 /*
  * Along a path, taking what comes and emptying some of the slots behind: so what
  * the collector has seen named only by what it holds for garbage becomes held,
@@ -194,9 +268,11 @@ static bool client_step(struct world *w)
 	u32 i = any_held(w, false), slot = below(w, SLOTS), n = below(w, NODES);
 
 	w->between++;
+	if (!client_events(w))
+		return false;
 	if (i == NONE || below(w, 16) == 0)
 		return w->handle[n] || node_create(w, n);
-	switch (below(w, 8)) {
+	switch (below(w, 10)) {
 	case 0:
 		return node_link(w, i, slot, NONE);
 	case 1:
@@ -206,6 +282,10 @@ static bool client_step(struct world *w)
 		return node_follow(w, i, slot);
 	case 4:
 		return client_walk(w, i);
+	case 5:
+		return node_weaken(w, any_held(w, true));
+	case 6:
+		return node_upgrade(w, n);
 	default:
 		return node_put(w, any_held(w, true));
 	}
@@ -317,6 +397,8 @@ static bool collection_run(struct world *w)
 	w->generation = below(w, 2) ? 0 : below(w, PYOBJMEM_GENERATIONS);
 	do {
 		collect_slice(w);
+		if (!client_events(w))
+			return false;
 		if (READ_ONCE(w->f->heap->gc.phase) == POM_IDLE)
 			return true;
 		for (i = 0; i < steps; i++)
@@ -325,6 +407,21 @@ static bool collection_run(struct world *w)
 		if (!world_same(w, false))
 			return false;
 	} while (below(w, 64));
+	return true;
+}
+
+/* Let go of what finalizers were given: nothing else is held of it. */
+static bool client_finalize(struct world *w)
+{
+	u32 i;
+
+	world_reach(w);
+	bitmap_copy(w->before, w->reach, NODES);
+	if (!client_events(w))
+		return false;
+	for (i = 0; i < NODES; i++)
+		if (w->holds[i] && !test_bit(i, w->before) && !node_put(w, i))
+			return false;
 	return true;
 }
 
@@ -343,7 +440,13 @@ static bool round_run(struct kunit *test, struct world *w)
 			if (!client_step(w))
 				return false;
 	}
+	/* What is finalized may die of counts, which finalizes what it named. */
 	pom_fixture_collect(test, 2);
+	while (!list_empty(&w->f->session.events)) {
+		if (!client_finalize(w))
+			return false;
+		pom_fixture_collect(test, 2);
+	}
 	return world_same(w, true);
 }
 
