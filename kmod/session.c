@@ -331,7 +331,7 @@ bool pom_session_end(struct pom_session *session)
 	if (heap)
 		pom_heap_lock(heap);
 	ended = session->ended;
-	session->ended = true;
+	WRITE_ONCE(session->ended, true);	/* Pairs with pom_read() and pom_poll(). */
 	if (heap)
 		pom_heap_unlock(heap);
 	mutex_unlock(&session->join_lock);

@@ -31,6 +31,7 @@ MODULE_PARM_DESC(watch_objects, "KUnit: objects of the graphs with finalizers (1
  * @handle: the objects
  * @finalized: whose finalizer has run
  * @dead: whose weak hold has died
+ * @differs: what is not as it should be
  */
 struct scene {
 	struct pom_fixture *f;
