@@ -132,13 +132,12 @@ static bool scene_build(struct scene *s)
 /* A finalizer sees its object whole, and all that it reaches. */
 static bool see_whole(struct scene *s, u32 i)
 {
-	u32 j;
+	u32 whole = 0, reach = reach_from(s, BIT(i)), j;
 
 	for (j = 0; j < s->n; j++)
-		if (reach_from(s, BIT(i)) & BIT(j) && !same(s, "what is finalized names the dead",
-							     lives(s, j), true))
-			return false;
-	return true;
+		if (lives(s, j))
+			whole |= BIT(j);
+	return same(s, "what a finalizer sees", reach & whole, reach);
 }
 
 static bool on_finalize(struct scene *s, u32 i)
@@ -238,7 +237,7 @@ static bool scene_play(struct scene *s)
 static void all_graphs(struct kunit *test)
 {
 	struct scene s = { .f = test->priv };
-	u32 n = min(watch_objects, (unsigned int)NODES), sets = BIT(n);
+	u32 n = min_t(u32, watch_objects, NODES), sets = BIT(n);
 	u32 number;
 
 	s.n = n;
@@ -329,4 +328,5 @@ static struct kunit_suite watch_suite = {
 	.exit = pom_fixture_exit,
 	.test_cases = watch_cases,
 };
+
 kunit_test_suite(watch_suite);
