@@ -376,7 +376,8 @@ static bool world_build(struct world *w)
 	u32 i, s, keep = 1 + below(w, 40);
 
 	for (i = 0; i < NODES; i++)
-		if (!w->handle[i] && below(w, 8) && !node_create(w, i))
+		if (!w->handle[i] && below(w, 8) &&
+		    (!node_create(w, i) || (below(w, 2) && !node_weaken(w, i))))
 			return false;
 	for (i = 0; i < NODES; i++)
 		for (s = 0; w->holds[i] && !LEAF(i) && s < SLOTS; s++)
