@@ -65,6 +65,9 @@ coverage: packages-check	## print which lines of the module the tests reach, and
 kunit: packages-check	## run the KUnit suites natively, in User Mode Linux (which is made first: some minutes)
 	+@scripts/check-kunit
 
+bench-collect: packages-bench	## compare COLLECT, natively, with the collectors of CPython, PHP and Nim
+	+@scripts/bench-collect
+
 model: packages-check	## search the model of the collector completely, and see that it needs each of its rules
 	+@scripts/check-model
 
@@ -108,6 +111,9 @@ packages:		## get what 'run' needs from Debian's packages
 packages-check:		## get what the checks need as well
 	@scripts/packages check
 
+packages-bench:		## get what the benchmarks need as well
+	@scripts/packages bench
+
 clean:			## remove what was built
 	rm -rf $(BUILD)
 
@@ -115,4 +121,5 @@ help:			## list this
 	@sed -n 's/^\([a-z-]*\):.*## */  \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 .PHONY: all module userspace selftests run check style sparse install install-files load unload
-.PHONY: check-debug check-kcsan coverage kunit soak fuzz model packages packages-check clean help
+.PHONY: check-debug check-kcsan coverage kunit soak fuzz model bench-collect
+.PHONY: packages packages-check packages-bench clean help
