@@ -131,12 +131,14 @@ static void trace_slice(struct pom_heap *heap, int *budget)
 
 	while (*budget > 0) {
 		--*budget;
-		if (gc->cursor == POM_NIL) {
-			if (gc->work.head == POM_NIL) {
-				phase_begin(gc, POM_RESCUE);
-				return;
-			}
+		/* All of them first, in their order: that is often where they lie. */
+		if (gc->work.head != POM_NIL) {
 			stamp(heap, pom_side_at(heap, gc->work.head), gc->work.head);
+			continue;
+		}
+		if (gc->cursor == POM_NIL) {
+			phase_begin(gc, POM_RESCUE);
+			return;
 		}
 		pom_object_at(heap, gc->cursor, &obj);
 		if (object_white(&obj)) {
