@@ -190,37 +190,39 @@ struct pom_side {
 
 /**
  * struct pom_pool - equal blocks in one page, or one block in a run of pages
- * @node: in space->partial[][], or in heap->reap
- * @arena: where it lies (for a run: where it begins)
  * @base: the page (for a run: the first page)
  * @side: side headers, one a block; NULL in the data space
- * @run: addresses of all pages of a run, else NULL
- * @user: to whom it is charged
- * @cost: bytes that are charged
  * @size: bytes of a block
- * @pages: 1, or number of pages of a run
  * @magic: 65536 / words of a block, rounded up; 0 for a run: see pom_block_index()
+ * @pages: 1, or number of pages of a run
+ * @arena: where it lies (for a run: where it begins)
  * @blocks: number of blocks
  * @live: blocks in use
  * @place: index in the arena
  * @bucket: which list of its class it is on, POM_BUCKETS if none
+ * @node: in space->partial[][], or in heap->reap
+ * @run: addresses of all pages of a run, else NULL
+ * @user: to whom it is charged
+ * @cost: bytes that are charged
  * @free: bitmap of free blocks
+ *
+ * What finding, taking and giving back blocks needs comes first: a cache line.
  */
 struct pom_pool {
-	struct list_head node;
-	struct pom_arena *arena;
 	void *base;
 	struct pom_side *side;
-	void **run;
-	struct pom_user *user;
-	u64 cost;
 	u64 size;
-	u32 pages;
 	u32 magic;
+	u32 pages;
+	struct pom_arena *arena;
 	u16 blocks;
 	u16 live;
 	u8 place;
 	u8 bucket;
+	struct list_head node;
+	void **run;
+	struct pom_user *user;
+	u64 cost;
 	u64 free[];
 };
 
