@@ -115,7 +115,7 @@ static void trace_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot)
 
 	if (!value)
 		return;
-	side = pom_side_at(heap, link);
+	side = pom_side_near(heap, link, obj);
 	if (side->state & POM_DEAD)
 		return;
 	if (!pom_colour(side) && born_in_range(&heap->gc, side))
@@ -127,7 +127,7 @@ static void trace_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot)
 static void trace_slice(struct pom_heap *heap, int *budget)
 {
 	struct pom_gc *gc = &heap->gc;
-	struct pom_object obj;
+	struct pom_object obj = {};
 
 	while (*budget > 0) {
 		--*budget;
@@ -140,7 +140,7 @@ static void trace_slice(struct pom_heap *heap, int *budget)
 			phase_begin(gc, POM_RESCUE);
 			return;
 		}
-		pom_object_at(heap, gc->cursor, &obj);
+		pom_object_next(heap, gc->cursor, &obj);
 		if (object_white(&obj)) {
 			for (; gc->slot < obj.head->slots && *budget > 0; --*budget)
 				trace_slot(heap, &obj, gc->slot++);
@@ -175,7 +175,7 @@ static void mark_slice(struct pom_heap *heap, int *budget)
 		value = *pom_object_slot(&obj, gc->mark_slot++);
 		if (!value)
 			continue;
-		side = pom_side_at(heap, pom_link(value));
+		side = pom_side_near(heap, pom_link(value), &obj);
 		if (pom_colour(side) == POM_WHITE)
 			pom_mark_push(gc, side, pom_link(value));
 		/* L: it names something younger than itself now. */
@@ -188,7 +188,7 @@ static void mark_slice(struct pom_heap *heap, int *budget)
 static void rescue_slice(struct pom_heap *heap, int *budget)
 {
 	struct pom_gc *gc = &heap->gc;
-	struct pom_object obj;
+	struct pom_object obj = {};
 
 	while (*budget > 0) {
 		--*budget;
@@ -201,7 +201,7 @@ static void rescue_slice(struct pom_heap *heap, int *budget)
 			phase_begin(gc, gc->finalizable ? POM_FINALIZING : POM_FREE);
 			return;
 		}
-		pom_object_at(heap, gc->cursor, &obj);
+		pom_object_next(heap, gc->cursor, &obj);
 		if (object_white(&obj) && obj.side->shadow)
 			pom_mark_push(gc, obj.side, gc->cursor);
 		cursor_advance(gc, &obj);
@@ -216,7 +216,7 @@ static void rescue_slice(struct pom_heap *heap, int *budget)
 static void finalize_slice(struct pom_heap *heap, int *budget)
 {
 	struct pom_gc *gc = &heap->gc;
-	struct pom_object obj;
+	struct pom_object obj = {};
 
 	while (*budget > 0) {
 		--*budget;
@@ -230,7 +230,7 @@ static void finalize_slice(struct pom_heap *heap, int *budget)
 			gc->phase = POM_DRAIN;
 			return;
 		}
-		pom_object_at(heap, gc->cursor, &obj);
+		pom_object_next(heap, gc->cursor, &obj);
 		if (object_white(&obj) && obj.side->state & POM_FINALIZE &&
 		    pom_watch_finalize(heap, &obj)) {
 			obj.side->ext++;	/* from 0: not pom_ext_get(), it is touched here */
@@ -316,7 +316,7 @@ static void collection_end(struct pom_heap *heap)
 static void free_slice(struct pom_heap *heap, int *budget)
 {
 	struct pom_gc *gc = &heap->gc;
-	struct pom_object obj;
+	struct pom_object obj = {};
 
 	while (*budget > 0) {
 		--*budget;
@@ -324,7 +324,7 @@ static void free_slice(struct pom_heap *heap, int *budget)
 			collection_end(heap);
 			return;
 		}
-		pom_object_at(heap, gc->cursor, &obj);
+		pom_object_next(heap, gc->cursor, &obj);
 		if (!object_white(&obj))
 			free_release(heap, &obj, budget);
 		else if (!free_white(heap, &obj, budget))

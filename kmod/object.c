@@ -213,7 +213,8 @@ void pom_object_drop_slot(struct pom_heap *heap, struct pom_object *obj, u32 slo
 	if (!value)
 		return;
 	WRITE_ONCE(*p, 0);
-	pom_object_at(heap, pom_link(value), &target);
+	target = *obj;
+	pom_object_next(heap, pom_link(value), &target);
 	target.side->in--;
 	pom_object_dropped(heap, &target);
 }
