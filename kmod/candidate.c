@@ -251,6 +251,6 @@ void pom_gc_touch(struct pom_heap *heap, struct pom_object *obj)
 {
 	struct pom_gc *gc = &heap->gc;
 
-	if (gc->phase != POM_IDLE && gc->phase != POM_FREE && pom_colour(obj->side) == POM_WHITE)
+	if (gc->phase != POM_IDLE && gc->phase < POM_FREE && pom_colour(obj->side) == POM_WHITE)
 		pom_mark_push(gc, obj->side, obj->block.link);
 }

@@ -26,9 +26,11 @@
  *	   no stamped object has a finalizer to run.
  * FREE    begins under the lock hold that found the mark stack empty: otherwise an
  *	   UPGRADE could come in between. What is white is dead, also to UPGRADE: its
- *	   weak holds die, its slots are dropped, it leaves the list, and its block
- *	   goes when in is 0 (DONE until then, which may be after the collection).
- *	   What is black is released: it can be a candidate again.
+ *	   weak holds die, its slots are dropped.
+ * RELEASE takes all off the list. The block of what is white goes if in is 0, as
+ *	   it is unless something else that dies names it: then it is DONE, and goes
+ *	   with the last of these, which may be after the collection. What is black
+ *	   can be a candidate again.
  *
  * Why it is right: a white object that nobody touched since its stamp had ext == 0
  * then, so nobody could change its slots; and shadow == 0 means that every edge
@@ -266,32 +268,48 @@ static bool free_white(struct pom_heap *heap, struct pom_object *obj, int *budge
 		return false;
 	for (; gc->slot < obj->head->slots && *budget > 0; --*budget)
 		pom_object_drop_slot(heap, obj, gc->slot++);
-	if (gc->slot < obj->head->slots)
-		return false;
+	return gc->slot == obj->head->slots;
+}
 
-	gc->run.collected++;
+static void free_slice(struct pom_heap *heap, int *budget)
+{
+	struct pom_gc *gc = &heap->gc;
+	struct pom_object obj = {};
+
+	while (*budget > 0) {
+		--*budget;
+		if (gc->cursor == POM_NIL) {
+			phase_begin(gc, POM_RELEASE);
+			return;
+		}
+		pom_object_next(heap, gc->cursor, &obj);
+		if (object_white(&obj) && !free_white(heap, &obj, budget))
+			return;
+		cursor_advance(gc, &obj);
+	}
+}
+
+/* A dead object whose slots are empty. Return: what it cost, in visits. */
+static u32 release_white(struct pom_heap *heap, struct pom_object *obj)
+{
+	heap->gc.run.collected++;
 	heap->freed_collected++;
-	cursor_advance(gc, obj);
 	obj->side->state = POM_DONE;	/* no colour, and no candidate any more */
-	obj->side->link = POM_NIL;
-	if (!obj->side->in)
-		*budget -= pom_object_release(heap, obj);
-	return true;
+	return obj->side->in ? 0 : pom_object_release(heap, obj);
 }
 
 /* An object that the collection is done with: it survives, or died meanwhile. */
-static void free_release(struct pom_heap *heap, struct pom_object *obj, int *budget)
+static u32 release_other(struct pom_heap *heap, struct pom_object *obj)
 {
 	struct pom_side *side = obj->side;
 
-	cursor_advance(&heap->gc, obj);
 	pom_paint(side, 0);
 	side->shadow = 0;
-	side->link = POM_NIL;
 	if (side->state & POM_LIMBO)
-		*budget -= pom_object_release(heap, obj);
-	else if (side->state & POM_CAND)
+		return pom_object_release(heap, obj);
+	if (side->state & POM_CAND)
 		pom_candidate_add(heap, side, obj->block.link);
+	return 0;
 }
 
 static void collection_end(struct pom_heap *heap)
@@ -313,7 +331,7 @@ static void collection_end(struct pom_heap *heap)
 	}
 }
 
-static void free_slice(struct pom_heap *heap, int *budget)
+static void release_slice(struct pom_heap *heap, int *budget)
 {
 	struct pom_gc *gc = &heap->gc;
 	struct pom_object obj = {};
@@ -325,10 +343,10 @@ static void free_slice(struct pom_heap *heap, int *budget)
 			return;
 		}
 		pom_object_next(heap, gc->cursor, &obj);
-		if (!object_white(&obj))
-			free_release(heap, &obj, budget);
-		else if (!free_white(heap, &obj, budget))
-			return;
+		cursor_advance(gc, &obj);
+		obj.side->link = POM_NIL;
+		*budget -= object_white(&obj) ? release_white(heap, &obj) :
+						release_other(heap, &obj);
 	}
 }
 
@@ -357,6 +375,9 @@ static void collection_slice(struct pom_heap *heap)
 			break;
 		case POM_FREE:
 			free_slice(heap, &budget);
+			break;
+		case POM_RELEASE:
+			release_slice(heap, &budget);
 			break;
 		}
 	}

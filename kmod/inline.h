@@ -128,7 +128,7 @@ static inline void pom_stash_begin(struct pom_stash *stash)
  */
 static inline bool pom_condemned(const struct pom_gc *gc, const struct pom_side *side)
 {
-	return gc->phase == POM_FREE && pom_colour(side) == POM_WHITE;
+	return gc->phase >= POM_FREE && pom_colour(side) == POM_WHITE;
 }
 
 /* What is said of a handle that names nothing: where it is nobody's business, no more. */

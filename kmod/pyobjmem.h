@@ -566,7 +566,8 @@ enum pom_phase {
 	POM_RESCUE,	/* what is referred to from outside survives */
 	POM_FINALIZING,	/* what has a finalizer that is due survives */
 	POM_DRAIN,	/* so does what that reaches */
-	POM_FREE,	/* what is white is dead */
+	POM_FREE,	/* what is white is dead: its slots are dropped */
+	POM_RELEASE,	/* all blocks go back, all survivors out of the trace list */
 };
 
 /**
