@@ -11,6 +11,7 @@
 #define _POM_TESTS_KUNIT_H
 
 #include <kunit/test.h>
+#include <linux/completion.h>
 
 #include "../pyobjmem.h"
 
@@ -30,6 +31,26 @@ struct pom_fixture {
 	struct pom_heap *heap;
 	struct pom_session session;
 	struct pom_stash stash;
+};
+
+/**
+ * struct pom_collector - a thread that collects, a slice each time
+ * @heap: the heap
+ * @thread: the thread
+ * @go: it is to do a slice
+ * @ready: it is about to wait for the lock
+ * @done: it has done the slice
+ * @generation: of the next collection
+ * @stop: it is to end
+ */
+struct pom_collector {
+	struct pom_heap *heap;
+	struct task_struct *thread;
+	struct completion go;
+	struct completion ready;
+	struct completion done;
+	u32 generation;
+	bool stop;
 };
 
 /**
@@ -84,6 +105,10 @@ int pom_fixture_take(struct pom_fixture *f, struct pom_space *space, u64 size,
 void pom_fixture_give(struct pom_fixture *f, struct pom_space *space,
 		      const struct pom_block *block);
 void pom_fixture_trim(struct pom_fixture *f);
+
+void pom_collector_start(struct kunit *test, struct pom_collector *c);
+void pom_collector_slice(struct pom_collector *c);
+void pom_collector_stop(struct pom_collector *c);
 
 u32 pom_order_count(u32 blocks);
 void pom_order_decode(u32 number, u32 blocks, u8 *order);

@@ -5,16 +5,10 @@
  * as a model does; some objects have finalizers, some are held weakly. What the client
  * can reach must live at all times, and what it cannot must go with the next full
  * collection, or be finalized and then go with the one after that.
- *
- * Whoever is killed in pom_collect() stops after a slice: a thread is, each time
- * that it waits for the lock. The worker that would finish is one that does nothing.
  */
 #include <linux/bitmap.h>
-#include <linux/completion.h>
-#include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/prandom.h>
-#include <linux/sched/signal.h>
 
 #include "kunit.h"
 
@@ -44,12 +38,7 @@ struct world {
 	DECLARE_BITMAP(due, NODES);	/* finalized by the running collection */
 	struct pom_differs differs;
 
-	struct task_struct *collector;
-	struct completion go;
-	struct completion ready;
-	struct completion done;
-	u32 generation;
-	bool stop;
+	struct pom_collector collector;
 	u64 between;		/* operations between slices */
 };
 
@@ -65,9 +54,6 @@ static struct world *world_new(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, w);
 	w->f = test->priv;
 	prandom_seed_state(&w->rnd, pom_random_seed);
-	init_completion(&w->go);
-	init_completion(&w->ready);
-	init_completion(&w->done);
 	return w;
 }
 
@@ -291,59 +277,6 @@ static bool client_step(struct world *w)
 	}
 }
 
-/* --- The collector --------------------------------------------------------- */
-
-static void do_not_finish(struct work_struct *work)
-{
-}
-
-static int collector(void *data)
-{
-	struct world *w = data;
-
-	allow_signal(SIGKILL);
-	for (;;) {
-		wait_for_completion(&w->go);
-		if (w->stop)
-			return 0;
-		flush_signals(current);
-		complete(&w->ready);
-		pom_collect(w->f->heap, w->generation, NULL);
-		complete(&w->done);
-	}
-}
-
-/* Begin a collection if none is under way, and do one slice of it (or some more). */
-static void collect_slice(struct world *w)
-{
-	pom_heap_lock(w->f->heap);
-	complete(&w->go);
-	wait_for_completion(&w->ready);
-	/* On another processor it may only be coming, or it spins while we run. */
-	while (READ_ONCE(w->collector->__state) != TASK_KILLABLE)
-		schedule_timeout_uninterruptible(1);
-	pom_heap_unlock(w->f->heap);
-	send_sig(SIGKILL, w->collector, 1);
-	wait_for_completion(&w->done);
-}
-
-static bool collector_start(struct world *w)
-{
-	w->collector = kthread_run(collector, w, "pyobjmem-collect");
-	if (IS_ERR(w->collector))
-		return false;
-	get_task_struct(w->collector);
-	return true;
-}
-
-static void collector_stop(struct world *w)
-{
-	w->stop = true;
-	complete(&w->go);
-	kthread_stop(w->collector);
-	put_task_struct(w->collector);
-}
-
 /* --- The test -------------------------------------------------------------- */
 
 /* What can be reached lives; after a collection, nothing else does. */
@@ -395,9 +328,9 @@ static bool collection_run(struct world *w)
 {
 	u32 steps = 1 << below(w, 6), i;
 
-	w->generation = below(w, 2) ? 0 : below(w, PYOBJMEM_GENERATIONS);
+	w->collector.generation = below(w, 2) ? 0 : below(w, PYOBJMEM_GENERATIONS);
 	do {
-		collect_slice(w);
+		pom_collector_slice(&w->collector);
 		if (!client_events(w))
 			return false;
 		if (READ_ONCE(w->f->heap->gc.phase) == POM_IDLE)
@@ -457,14 +390,12 @@ static void what_can_be_reached_lives(struct kunit *test)
 	u32 round;
 	bool good = true;
 
-	INIT_WORK(&w->f->heap->collect, do_not_finish);
-	KUNIT_ASSERT_TRUE(test, collector_start(w));
+	pom_collector_start(test, &w->collector);
 	for (round = 0; good && round < slice_rounds; round++) {
 		good = round_run(test, w);
 		cond_resched();
 	}
-	collector_stop(w);
-	flush_work(&w->f->heap->collect);
+	pom_collector_stop(&w->collector);
 	POM_ASSERT_SAME(test, good, &w->differs, "round %u, %llu operations between slices",
 			round, w->between);
 	kunit_info(test, "%llu slices, %llu operations between them", w->f->heap->gc.slices,
@@ -508,8 +439,7 @@ static void what_names_a_newborn_is_looked_at_again(struct kunit *test)
 	struct world *w = world_new(test);
 	u64 holder, old, newborn;
 
-	INIT_WORK(&w->f->heap->collect, do_not_finish);
-	KUNIT_ASSERT_TRUE(test, collector_start(w));
+	pom_collector_start(test, &w->collector);
 	holder = pom_fixture_create(test, 1, 0);
 	rings_drop(test);
 	old = pom_fixture_create(test, 1, 0);
@@ -517,7 +447,7 @@ static void what_names_a_newborn_is_looked_at_again(struct kunit *test)
 	pom_fixture_put(test, old);	/* a decrement: it is a candidate */
 	rings_drop(test);
 
-	collect_slice(w);
+	pom_collector_slice(&w->collector);
 	take_ref(test, holder, old);
 	newborn = pom_fixture_create(test, 1, 0);
 	set_ref(test, newborn, old);
@@ -525,10 +455,9 @@ static void what_names_a_newborn_is_looked_at_again(struct kunit *test)
 	set_ref(test, holder, PYOBJMEM_NONE);
 	pom_fixture_put(test, old);
 	while (READ_ONCE(w->f->heap->gc.phase) != POM_IDLE)
-		collect_slice(w);
+		pom_collector_slice(&w->collector);
 	pom_fixture_put(test, newborn);
-	collector_stop(w);
-	flush_work(&w->f->heap->collect);
+	pom_collector_stop(&w->collector);
 
 	pom_fixture_collect(test, 0);
 	pom_fixture_collect(test, 2);
@@ -548,8 +477,7 @@ static void what_freeze_ends_leaves_nothing(struct kunit *test)
 	bool amid;
 	u32 i;
 
-	INIT_WORK(&w->f->heap->collect, do_not_finish);
-	KUNIT_ASSERT_TRUE(test, collector_start(w));
+	pom_collector_start(test, &w->collector);
 	outside = pom_fixture_create(test, 1, 0);
 	pom_fixture_collect(test, 2);	/* it is old now, and out of range */
 	pom_fixture_create(test, 1, 0);
@@ -567,7 +495,7 @@ static void what_freeze_ends_leaves_nothing(struct kunit *test)
 	pom_heap_lock(w->f->heap);
 	gc->epoch = U32_MAX - 1;
 	pom_heap_unlock(w->f->heap);
-	collect_slice(w);
+	pom_collector_slice(&w->collector);
 	amid = READ_ONCE(gc->phase) != POM_IDLE;
 	KUNIT_EXPECT_TRUE(test, amid);
 	KUNIT_EXPECT_EQ(test, gc->epoch, U32_MAX);
@@ -578,8 +506,7 @@ static void what_freeze_ends_leaves_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, w->f->heap->objects, 2ULL);
 	KUNIT_EXPECT_LT(test, gc->epoch, 10U);
 
-	collector_stop(w);
-	flush_work(&w->f->heap->collect);
+	pom_collector_stop(&w->collector);
 	KUNIT_EXPECT_EQ(test, pom_freeze(w->f->heap, false), 0);
 }
 
