@@ -52,7 +52,9 @@ void pom_list_splice(struct pom_heap *heap, struct pom_list *from, struct pom_li
  */
 void pom_candidate_add(struct pom_heap *heap, struct pom_side *side, u32 link)
 {
-	struct pom_list *list = &heap->gc.cand[pom_gc_generation(&heap->gc, side->born)];
+	struct pom_gc *gc = &heap->gc;
+	u32 generation = pom_gc_generation(gc, side->born);
+	struct pom_list *list = &gc->cand[generation];
 
 	side->state |= POM_LISTED;
 	side->link = POM_NIL;
@@ -62,7 +64,11 @@ void pom_candidate_add(struct pom_heap *heap, struct pom_side *side, u32 link)
 	else
 		pom_side_at(heap, list->tail)->link = link;
 	list->tail = link;
-	heap->gc.candidates++;
+	gc->candidates++;
+	if (generation == POM_PERMANENT)
+		gc->frozen++;
+	if (unlikely(gc->candidates > gc->toll))
+		pom_gc_check(heap);
 }
 
 /* The list whose head or tail is @link: the work list, or one of four. */
@@ -99,6 +105,8 @@ void pom_candidate_remove(struct pom_heap *heap, struct pom_side *side, u32 link
 	side->link = POM_NIL;
 	side->shadow = 0;
 	gc->candidates--;
+	if (pom_gc_generation(gc, side->born) == POM_PERMANENT)
+		gc->frozen--;
 }
 
 /**
@@ -138,6 +146,7 @@ void pom_gc_init(struct pom_heap *heap)
 
 	gc->epoch = pom_first_epoch;
 	gc->enabled = true;
+	gc->toll = POM_CANDIDATES_FEW;
 	gc->stack = POM_NIL;
 	gc->finalized = POM_NIL;
 	gc->cursor = POM_NIL;
@@ -167,9 +176,44 @@ u32 pom_gc_generation(const struct pom_gc *gc, u32 born)
 	return POM_PERMANENT;
 }
 
+/* Candidates that a collection could look at */
+static u64 candidates_open(const struct pom_gc *gc)
+{
+	return gc->candidates - gc->frozen;
+}
+
+/*
+ * Whether there are so many candidates that a full collection is worth it. Those that
+ * the last one left do not count, or else it would find itself due at its end.
+ */
+static bool candidates_many(const struct pom_gc *gc)
+{
+	u64 live = gc->live[0] + gc->live[1] + gc->live[2];
+
+	return candidates_open(gc) > gc->left + max(gc->toll, live / 4);
+}
+
 /**
- * pom_gc_due - whether to collect by itself now: CPython's rules
+ * pom_gc_ended - set the candidates that there are when a collection ends apart
  * @gc: the collector
+ */
+void pom_gc_ended(struct pom_gc *gc)
+{
+	u64 candidates = candidates_open(gc);
+
+	if (gc->run.generation < 2) {
+		gc->left = min(gc->left, candidates);
+		return;
+	}
+	gc->left = candidates;
+	gc->toll = max_t(u64, POM_CANDIDATES_FEW, gc->run.visits / POM_CANDIDATE_VISITS);
+}
+
+/**
+ * pom_gc_due - whether to collect by itself now: CPython's rules, and one of ours
+ * @gc: the collector
+ *
+ * What lost references is kept as a candidate whether anything is created or not.
  *
  * Return: the generation, or -1.
  */
@@ -177,7 +221,11 @@ int pom_gc_due(const struct pom_gc *gc)
 {
 	int g;
 
-	if (!gc->enabled || !gc->threshold[0] || gc->count[0] <= gc->threshold[0])
+	if (!gc->enabled || !gc->threshold[0])
+		return -1;
+	if (candidates_many(gc))
+		return 2;
+	if (gc->count[0] <= gc->threshold[0])
 		return -1;
 	for (g = PYOBJMEM_GENERATIONS - 1; g > 0; g--) {
 		if (gc->count[g] <= gc->threshold[g])
@@ -188,6 +236,20 @@ int pom_gc_due(const struct pom_gc *gc)
 		return g;
 	}
 	return 0;
+}
+
+/**
+ * pom_gc_check - let the worker collect if it is time
+ * @heap: the heap
+ */
+void pom_gc_check(struct pom_heap *heap)
+{
+	struct pom_gc *gc = &heap->gc;
+
+	if (gc->due || gc->phase != POM_IDLE || pom_gc_due(gc) < 0)
+		return;
+	gc->due = true;
+	queue_work(heap->wq, &heap->collect);
 }
 
 /**
@@ -205,10 +267,8 @@ void pom_gc_born(struct pom_heap *heap, struct pom_object *obj)
 	gc->live[0]++;
 	if (gc->count[0] < U32_MAX)
 		gc->count[0]++;
-	if (!gc->due && gc->phase == POM_IDLE && pom_gc_due(gc) >= 0) {
-		gc->due = true;
-		queue_work(heap->wq, &heap->collect);
-	}
+	if (gc->count[0] > gc->threshold[0])
+		pom_gc_check(heap);
 }
 
 /**

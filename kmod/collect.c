@@ -48,7 +48,7 @@
  *
  * Generations are ranges of the birth epoch, so that moving all objects of one
  * into another is moving a boundary. Thresholds, counts and the 25 % rule are
- * CPython's, Modules/gcmodule.c.
+ * CPython's, Modules/gcmodule.c. Many candidates start a full collection besides.
  */
 #include <linux/ktime.h>
 #include <linux/sched/signal.h>
@@ -350,12 +350,11 @@ static void release_slice(struct pom_heap *heap, int *budget)
 	}
 }
 
-/* One hold of the lock. The phases may change within. */
-static void collection_slice(struct pom_heap *heap)
+/* Go on with the collection, for so many visits. The phases may change within. */
+static void collection_work(struct pom_heap *heap, int visits)
 {
 	struct pom_gc *gc = &heap->gc;
-	u64 began = ktime_get_ns(), now;
-	int budget = POM_SLICE;
+	int budget = visits;
 
 	while (budget > 0 && gc->phase != POM_IDLE) {
 		switch (gc->phase) {
@@ -381,16 +380,28 @@ static void collection_slice(struct pom_heap *heap)
 			break;
 		}
 	}
-	now = ktime_get_ns();
-	gc->run.slices++;
-	gc->run.longest_ns = max(gc->run.longest_ns, now - began);
-	gc->slices++;
-	gc->longest_ns = max(gc->longest_ns, now - began);
+	gc->run.visits += visits - budget;
 	if (gc->phase == POM_IDLE) {
-		gc->run.duration_ns = now - gc->run.began_ns;
+		gc->run.duration_ns = ktime_get_ns() - gc->run.began_ns;
 		gc->total_ns += gc->run.duration_ns;
-		pom_verify_debug(heap);
+		pom_gc_ended(gc);
 	}
+}
+
+/* One hold of the lock. */
+static void collection_slice(struct pom_heap *heap)
+{
+	struct pom_gc *gc = &heap->gc;
+	u64 began = ktime_get_ns(), took;
+
+	collection_work(heap, POM_SLICE);
+	took = ktime_get_ns() - began;
+	gc->run.slices++;
+	gc->run.longest_ns = max(gc->run.longest_ns, took);
+	gc->slices++;
+	gc->longest_ns = max(gc->longest_ns, took);
+	if (gc->phase == POM_IDLE)
+		pom_verify_debug(heap);
 }
 
 /*
@@ -567,6 +578,7 @@ int pom_freeze(struct pom_heap *heap, bool freeze)
 		return ret;
 	if (!freeze) {
 		gc->bound[2] = 0;
+		gc->frozen = 0;
 		pom_list_splice(heap, &gc->cand[POM_PERMANENT], &gc->cand[2]);
 		gc->live[2] += gc->live[POM_PERMANENT];
 		gc->live[POM_PERMANENT] = 0;
@@ -584,6 +596,9 @@ int pom_freeze(struct pom_heap *heap, bool freeze)
 		gc->live[POM_PERMANENT] += gc->live[i];
 		gc->live[i] = 0;
 	}
+	/* What a running collection has not come to yet is permanent, too. */
+	gc->frozen = gc->candidates;
+	gc->left = 0;
 unlock:
 	pom_heap_unlock(heap);
 	return 0;

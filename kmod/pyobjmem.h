@@ -560,6 +560,11 @@ int pom_object_inspect(struct pom_session *session, struct pyobjmem_inspect *cmd
 
 #define POM_PERMANENT	PYOBJMEM_GENERATIONS
 
+/* So many new candidates start a full collection, if a quarter of what lives is less, */
+#define POM_CANDIDATES_FEW	10000
+/* and one for so many visits of the last: what it takes to let go stays bounded. */
+#define POM_CANDIDATE_VISITS	64
+
 enum pom_phase {
 	POM_IDLE,
 	POM_TRACE,	/* stamp, subtract edges inside */
@@ -585,6 +590,7 @@ struct pom_list {
  * @number: how many collections began before and with it
  * @generation: oldest generation it collected
  * @visited: objects stamped
+ * @visits: visits of objects and slots
  * @collected: objects condemned
  * @finalizers: FINALIZE events queued
  * @slices: holds of the lock
@@ -596,6 +602,7 @@ struct pom_gc_run {
 	u64 number;
 	u32 generation;
 	u64 visited;
+	u64 visits;
 	u64 collected;
 	u64 finalizers;
 	u64 slices;
@@ -612,6 +619,9 @@ struct pom_gc_run {
  * @bound: generation g is born at or after bound[g] and before bound[g - 1]
  * @cand: candidates by generation, and of the permanent generation
  * @candidates: how many of all generations, and of the work list
+ * @frozen: those of them that are permanent: no collection looks at them
+ * @left: the others when the last full collection ended, or fewer
+ * @toll: so many more must come about before they start the next one
  * @lo: the running collection traces what was born at or after this,
  * @hi: and before this
  * @work: candidates that it has not stamped yet
@@ -644,6 +654,9 @@ struct pom_gc {
 	u32 bound[PYOBJMEM_GENERATIONS];
 	struct pom_list cand[PYOBJMEM_GENERATIONS + 1];
 	u64 candidates;
+	u64 frozen;
+	u64 left;
+	u64 toll;
 	u32 lo;
 	u32 hi;
 	struct pom_list work;
@@ -682,6 +695,8 @@ void pom_candidate_flag(struct pom_heap *heap, struct pom_object *obj);
 void pom_candidate_unflag(struct pom_heap *heap, struct pom_object *obj);
 void pom_gc_init(struct pom_heap *heap);
 int pom_gc_due(const struct pom_gc *gc);
+void pom_gc_ended(struct pom_gc *gc);
+void pom_gc_check(struct pom_heap *heap);
 u32 pom_gc_generation(const struct pom_gc *gc, u32 born);
 void pom_gc_born(struct pom_heap *heap, struct pom_object *obj);
 void pom_gc_freed(struct pom_heap *heap, struct pom_object *obj);

@@ -387,22 +387,29 @@ static bool check_candidate(struct visit *v, struct pom_object *obj)
 	return true;
 }
 
+/* How many candidates there are, and how many of them are permanent */
+struct candidate_sums {
+	u64 all;
+	u64 frozen;
+};
+
 static bool verify_list(struct seq_file *m, struct pom_heap *heap, const struct pom_list *list,
-			u32 generation, u64 *n)
+			u32 generation, struct candidate_sums *sums)
 {
-	u32 previous = POM_NIL, link;
+	u32 previous = POM_NIL, link, born_in;
 	struct pom_object obj;
 
 	for (link = list->head; link != POM_NIL; link = obj.side->link) {
 		pom_object_at(heap, link, &obj);
 		if (!(obj.side->state & POM_LISTED) || obj.side->shadow != previous)
 			return complain(m, "candidate at %#x is linked wrongly", link);
-		if (list != &heap->gc.work &&
-		    generation != pom_gc_generation(&heap->gc, obj.side->born))
+		born_in = pom_gc_generation(&heap->gc, obj.side->born);
+		if (list != &heap->gc.work && generation != born_in)
 			return complain(m, "candidate at %#x is on the list of generation %u",
 					link, generation);
 		previous = link;
-		++*n;
+		sums->all++;
+		sums->frozen += born_in == POM_PERMANENT;
 		cond_resched();
 	}
 	if (list->tail != previous)
@@ -415,16 +422,17 @@ static bool verify_candidates(struct seq_file *m, struct pom_heap *heap)
 {
 	struct visit v = { .m = m, .heap = heap, .fn = check_candidate };
 	const struct pom_gc *gc = &heap->gc;
-	u64 n = 0;
+	struct candidate_sums sums = {};
 	u32 i;
 
 	for (i = 0; i < ARRAY_SIZE(gc->cand); i++)
-		if (!verify_list(m, heap, &gc->cand[i], i, &n))
+		if (!verify_list(m, heap, &gc->cand[i], i, &sums))
 			return false;
-	if (!verify_list(m, heap, &gc->work, ARRAY_SIZE(gc->cand), &n))
+	if (!verify_list(m, heap, &gc->work, ARRAY_SIZE(gc->cand), &sums))
 		return false;
-	if (n != gc->candidates)
-		return complain(m, "candidates %llu, counted %llu", gc->candidates, n);
+	if (sums.all != gc->candidates || sums.frozen != gc->frozen)
+		return complain(m, "candidates %llu, counted %llu; permanent %llu, counted %llu",
+				gc->candidates, sums.all, gc->frozen, sums.frozen);
 	return visit_objects(&v);
 }
 

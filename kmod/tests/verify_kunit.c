@@ -181,6 +181,11 @@ static void number_of_candidates(struct scene *s, int by)
 	s->heap->gc.candidates += by;
 }
 
+static void number_of_permanent_candidates(struct scene *s, int by)
+{
+	s->heap->gc.frozen += by;
+}
+
 static void red_zone(struct scene *s, int by)
 {
 	struct pom_block *block = &s->parent.block;
@@ -218,6 +223,7 @@ static const struct change {
 	{ "list_of_another_generation", list_of_another_generation, "is on the list of" },
 	{ "end_of_a_list", end_of_a_list, "ends at" },
 	{ "number_of_candidates", number_of_candidates, "candidates" },
+	{ "number_of_permanent_candidates", number_of_permanent_candidates, "permanent" },
 	{ "red_zone", red_zone, "somebody wrote behind it", true },
 };
 

@@ -309,7 +309,8 @@ struct pyobjmem_leave {
  * @collect: 1 to collect by itself, 0 not to
  *
  * Limits can only be lowered, and not below what is in use (EINVAL). All
- * members are checked before any is set.
+ * members are checked before any is set. A heap that collects by itself makes
+ * a full collection, too, when many containers lost a reference since the last.
  *
  * Errors: EPERM without PYOBJMEM_RIGHT_CONFIGURE.
  */

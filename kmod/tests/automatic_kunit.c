@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit: when a heap collects by itself, beyond CPython's rules. The thresholds of
+ * these are out of reach here: graph.c of the selftests has them.
+ */
+#include "kunit.h"
+
+/* Candidates that start a collection, where a test sets it: a few are quicker made. */
+#define FEW	20
+
+static int automatic_init(struct kunit *test)
+{
+	int ret = pom_fixture_init(test);
+	struct pom_fixture *f = test->priv;
+
+	if (ret)
+		return ret;
+	f->heap->gc.enabled = true;
+	f->heap->gc.threshold[0] = U32_MAX;
+	f->heap->gc.toll = FEW;
+	return 0;
+}
+
+/* Containers that nothing but themselves refers to: candidates, all of them garbage */
+static void rings_drop(struct kunit *test, u32 count)
+{
+	u64 handle;
+
+	while (count--) {
+		handle = pom_fixture_create(test, 1, 0);
+		KUNIT_ASSERT_EQ(test, pom_fixture_set_ref(test->priv, handle, 0, handle), 0);
+		pom_fixture_put(test, handle);
+	}
+}
+
+/* Containers that live, and are no candidates */
+static void containers_hold(struct kunit *test, u32 count)
+{
+	while (count--)
+		pom_fixture_create(test, 1, 0);
+}
+
+/* An object whose slots name containers: candidates, but no garbage */
+static u64 family_build(struct kunit *test, u32 count)
+{
+	u64 parent = pom_fixture_create(test, count, 0), child;
+	u32 i;
+
+	for (i = 0; i < count; i++) {
+		child = pom_fixture_create(test, 1, 0);
+		KUNIT_ASSERT_EQ(test, pom_fixture_set_ref(test->priv, parent, i, child), 0);
+		pom_fixture_put(test, child);
+	}
+	return parent;
+}
+
+/* Make a candidate of a child: take it, and let go of it again. */
+static void child_touch(struct kunit *test, u64 parent, u32 slot)
+{
+	u64 child;
+
+	KUNIT_ASSERT_EQ(test, pom_fixture_get_ref(test->priv, parent, slot, &child), 0);
+	pom_fixture_put(test, child);
+}
+
+/* Full collections until now: the worker has done what it was told to. */
+static u64 collections(struct kunit *test)
+{
+	struct pom_fixture *f = test->priv;
+
+	flush_work(&f->heap->collect);
+	KUNIT_EXPECT_EQ(test, f->heap->gc.stats[0].collections, 0ULL);
+	KUNIT_EXPECT_EQ(test, f->heap->gc.stats[1].collections, 0ULL);
+	return f->heap->gc.stats[2].collections;
+}
+
+static void many_candidates_are_collected(struct kunit *test)
+{
+	struct pom_fixture *f = test->priv;
+
+	f->heap->gc.toll = POM_CANDIDATES_FEW;
+	rings_drop(test, POM_CANDIDATES_FEW);
+	KUNIT_EXPECT_EQ(test, collections(test), 0ULL);
+	KUNIT_EXPECT_EQ(test, f->heap->objects, (u64)POM_CANDIDATES_FEW);
+	rings_drop(test, 1);
+	KUNIT_EXPECT_EQ(test, collections(test), 1ULL);
+	KUNIT_EXPECT_EQ(test, f->heap->objects, 0ULL);
+}
+
+static void a_quarter_of_what_lives_is_many(struct kunit *test)
+{
+	struct pom_fixture *f = test->priv;
+
+	/* With the candidates, which live until they are found, FEW * 4 + n of them */
+	containers_hold(test, FEW * 12);
+	rings_drop(test, FEW * 4);
+	KUNIT_EXPECT_EQ(test, collections(test), 0ULL);
+	rings_drop(test, 1);
+	KUNIT_EXPECT_EQ(test, collections(test), 1ULL);
+	KUNIT_EXPECT_EQ(test, f->heap->objects, FEW * 12ULL);
+}
+
+static void none_when_told_not_to(struct kunit *test)
+{
+	struct pom_fixture *f = test->priv;
+
+	f->heap->gc.enabled = false;
+	rings_drop(test, FEW * 2);
+	KUNIT_EXPECT_EQ(test, collections(test), 0ULL);
+	f->heap->gc.enabled = true;
+	f->heap->gc.threshold[0] = 0;
+	rings_drop(test, FEW * 2);
+	KUNIT_EXPECT_EQ(test, collections(test), 0ULL);
+	f->heap->gc.threshold[0] = U32_MAX;
+	rings_drop(test, 1);
+	KUNIT_EXPECT_EQ(test, collections(test), 1ULL);
+}
+
+/* They can not go: whoever counted them would collect for ever. */
+static void permanent_candidates_do_not_count(struct kunit *test)
+{
+	struct pom_fixture *f = test->priv;
+	struct pom_gc *gc = &f->heap->gc;
+	u64 parent = family_build(test, FEW);
+	u32 i;
+
+	KUNIT_ASSERT_EQ(test, pom_freeze(f->heap, true), 0);
+	KUNIT_EXPECT_EQ(test, gc->frozen, (u64)FEW);
+	rings_drop(test, FEW);
+	KUNIT_EXPECT_EQ(test, collections(test), 0ULL);
+	rings_drop(test, 1);
+	KUNIT_EXPECT_EQ(test, collections(test), 1ULL);
+
+	/* Frozen first, candidates then */
+	gc->toll = FEW;
+	KUNIT_ASSERT_EQ(test, pom_freeze(f->heap, false), 0);
+	KUNIT_EXPECT_EQ(test, gc->frozen, 0ULL);
+	pom_fixture_collect(test, 2);
+	KUNIT_EXPECT_EQ(test, gc->candidates, 0ULL);
+	KUNIT_ASSERT_EQ(test, pom_freeze(f->heap, true), 0);
+	gc->toll = FEW;
+	for (i = 0; i < FEW; i++)
+		child_touch(test, parent, i);
+	KUNIT_EXPECT_EQ(test, gc->frozen, (u64)FEW);
+	rings_drop(test, FEW);
+	KUNIT_EXPECT_EQ(test, collections(test), 2ULL);
+	rings_drop(test, 1);
+	KUNIT_EXPECT_EQ(test, collections(test), 3ULL);
+
+	/* And when they go, they are gone. */
+	pom_fixture_put(test, parent);
+	KUNIT_EXPECT_EQ(test, gc->frozen, 0ULL);
+	KUNIT_EXPECT_EQ(test, gc->candidates, 0ULL);
+	KUNIT_ASSERT_EQ(test, pom_freeze(f->heap, false), 0);
+}
+
+/* What comes about while a collection runs is left by it. */
+static void what_the_last_collection_left_does_not_count(struct kunit *test)
+{
+	struct pom_fixture *f = test->priv;
+	struct pom_gc *gc = &f->heap->gc;
+	struct pom_collector collector;
+	u64 parent;
+	u32 i;
+
+	gc->enabled = false;
+	/* Stamped first, then touched; what is behind is more than some slices. */
+	parent = family_build(test, 2 * FEW);
+	rings_drop(test, 40 * POM_SLICE);
+	pom_collector_start(test, &collector);
+	collector.generation = 2;
+	pom_collector_slice(&collector);
+	KUNIT_EXPECT_EQ(test, gc->phase, POM_TRACE);
+	for (i = 0; i < 2 * FEW; i++)
+		child_touch(test, parent, i);
+	while (READ_ONCE(gc->phase) != POM_IDLE)
+		pom_collector_slice(&collector);
+	pom_collector_stop(&collector);
+	KUNIT_EXPECT_EQ(test, gc->left, 2ULL * FEW);
+	KUNIT_EXPECT_EQ(test, gc->candidates, 2ULL * FEW);
+	KUNIT_EXPECT_EQ(test, f->heap->objects, 2ULL * FEW + 1);
+
+	gc->enabled = true;
+	gc->toll = 3 * FEW;	/* more than a quarter of what lives */
+	rings_drop(test, 3 * FEW);
+	KUNIT_EXPECT_EQ(test, collections(test), 1ULL);
+	rings_drop(test, 1);
+	KUNIT_EXPECT_EQ(test, collections(test), 2ULL);
+	KUNIT_EXPECT_EQ(test, gc->left, 0ULL);
+}
+
+/* A younger collection takes some of what the last full one left. */
+static void what_is_left_never_grows_by_a_younger_collection(struct kunit *test)
+{
+	struct pom_fixture *f = test->priv;
+	struct pom_gc *gc = &f->heap->gc;
+
+	gc->enabled = false;
+	rings_drop(test, FEW);
+	gc->left = FEW - 1;
+	pom_fixture_collect(test, 0);
+	KUNIT_EXPECT_EQ(test, gc->left, 0ULL);
+	KUNIT_EXPECT_EQ(test, gc->toll, (u64)FEW);
+}
+
+/*
+ * One object of very many slots, which each collection goes through: the next
+ * collection waits for a share of what the last one cost.
+ */
+static void what_a_collection_costs_is_paid_for(struct kunit *test)
+{
+	struct pom_fixture *f = test->priv;
+	struct pom_gc *gc = &f->heap->gc;
+	u32 slots = 2 * POM_CANDIDATES_FEW * POM_CANDIDATE_VISITS;
+	u64 parent = pom_fixture_create(test, 1, 0), large;
+
+	KUNIT_EXPECT_EQ(test, pom_fixture_collect(test, 2), 0ULL);
+	KUNIT_EXPECT_EQ(test, gc->toll, (u64)POM_CANDIDATES_FEW);
+
+	large = pom_fixture_create(test, slots, 0);
+	KUNIT_ASSERT_EQ(test, pom_fixture_set_ref(test->priv, parent, 0, large), 0);
+	pom_fixture_put(test, large);
+	KUNIT_EXPECT_EQ(test, pom_fixture_collect(test, 2), 0ULL);
+	KUNIT_EXPECT_GE(test, gc->run.visits, (u64)slots);
+	KUNIT_EXPECT_EQ(test, gc->toll, gc->run.visits / POM_CANDIDATE_VISITS);
+	KUNIT_EXPECT_GE(test, gc->toll, 2ULL * POM_CANDIDATES_FEW);
+}
+
+static struct kunit_case automatic_cases[] = {
+	KUNIT_CASE(many_candidates_are_collected),
+	KUNIT_CASE(a_quarter_of_what_lives_is_many),
+	KUNIT_CASE(none_when_told_not_to),
+	KUNIT_CASE(permanent_candidates_do_not_count),
+	KUNIT_CASE(what_the_last_collection_left_does_not_count),
+	KUNIT_CASE(what_is_left_never_grows_by_a_younger_collection),
+	KUNIT_CASE(what_a_collection_costs_is_paid_for),
+	{}
+};
+
+static struct kunit_suite automatic_suite = {
+	.name = "pyobjmem_automatic",
+	.suite_init = pom_fixture_suite_init,
+	.suite_exit = pom_fixture_suite_exit,
+	.init = automatic_init,
+	.exit = pom_fixture_exit,
+	.test_cases = automatic_cases,
+};
+
+kunit_test_suite(automatic_suite);
