@@ -128,9 +128,14 @@ static int batch_stage(struct pom_session *session, struct batch *batch)
 }
 
 /* Visits that an operation takes, roughly: what it carries is copied or checked. */
-static int batch_cost(const struct pom_args *args)
+static int batch_cost(const struct pom_heap *heap, const struct pyobjmem_batch_entry *entry,
+		      const struct pom_args *args)
 {
-	return BATCH_COST + args->staged / 64;
+	int cost = BATCH_COST + args->staged / 64;
+
+	if (entry->op == PYOBJMEM_OP_CREATE)
+		cost += pom_gc_owed(&heap->gc, entry->command.create.slots);
+	return cost;
 }
 
 /*
@@ -152,7 +157,7 @@ static int batch_one(struct pom_session *session, struct batch *batch, u32 i, in
 		pom_stash_begin(&batch->stash);
 		ret = pom_call_locked(session, entry->op, &entry->command, args, &batch->stash);
 	}
-	*budget -= batch_cost(args);
+	*budget -= batch_cost(heap, entry, args);
 	if (ret != -EAGAIN && ret != -ENOSPC &&
 	    (heap->dying == dying || !pom_cascade_slice(heap, budget)))
 		return ret;

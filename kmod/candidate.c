@@ -265,6 +265,7 @@ void pom_gc_born(struct pom_heap *heap, struct pom_object *obj)
 	if (!obj->head->slots)
 		return;
 	gc->live[0]++;
+	gc->run.born++;
 	if (gc->count[0] < U32_MAX)
 		gc->count[0]++;
 	if (gc->count[0] > gc->threshold[0])

@@ -4,7 +4,7 @@
  * running clients. Everything is under heap->lock; a slice is POM_SLICE visits
  * of objects and slots. Nothing is allocated: the lists run through the side
  * headers. Whoever asks for a collection works on it; if he is killed, the
- * heap's worker finishes.
+ * heap's worker finishes. A client that creates much meanwhile works on it, too.
  *
  * Only what lost a reference and is still referred to can have become garbage:
  * CAND. A collection begins with the candidates, so it costs what changed, not
@@ -485,6 +485,7 @@ static void collection_start(struct pom_heap *heap, u32 g)
 	gc->run = (struct pom_gc_run) {
 		.number = gc->run.number + 1,
 		.generation = g,
+		.lived = gc->live[0] + gc->live[1] + gc->live[2],
 		.began_ns = ktime_get_ns(),
 	};
 	gc->finalizable = false;
@@ -533,6 +534,21 @@ int pom_collect(struct pom_heap *heap, u32 generation, struct pom_gc_run *run)
 	pom_pool_trim(&heap->space[POM_DATA]);
 	pom_heap_unlock(heap);
 	return 0;
+}
+
+/**
+ * pom_collect_help - work on the running collection
+ * @heap: the heap
+ * @visits: how much, at most POM_SLICE
+ *
+ * Context: heap->lock, all counts as they should be. What dies is the caller's to
+ * free: heap->dying tells.
+ */
+void pom_collect_help(struct pom_heap *heap, int visits)
+{
+	collection_work(heap, visits);
+	if (heap->gc.phase == POM_IDLE)
+		pom_verify_debug(heap);
 }
 
 /**

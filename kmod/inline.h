@@ -144,6 +144,26 @@ static inline wait_queue_head_t *pom_session_wait(struct pom_session *session)
 }
 
 /**
+ * pom_gc_owed - what a CREATE has to do for the running collection
+ * @gc: the collector
+ * @slots: slots of the new object
+ *
+ * A collection visits an object at most seven times, and a slot twice. Once half as
+ * much has come about as lived when it began, each newcomer pays twice what it
+ * costs the next one. So, where all are alike, there are fewer newcomers at its end
+ * than lived at its beginning, even if nobody else works on it.
+ *
+ * Context: heap->lock.
+ * Return: visits, of objects and slots.
+ */
+static inline int pom_gc_owed(const struct pom_gc *gc, u32 slots)
+{
+	if (likely(gc->phase == POM_IDLE) || gc->run.born <= gc->run.lived / 2)
+		return 0;
+	return min_t(u32, 4 * (4 + slots), POM_SLICE);
+}
+
+/**
  * pom_heap_unsettled - whether objects are waiting to be freed
  * @heap: the heap
  *

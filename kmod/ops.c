@@ -153,7 +153,7 @@ int pom_object_create(struct pom_session *session, struct pyobjmem_create *cmd,
 	struct pom_block data = {};
 	struct pom_object obj;
 	u32 generation;
-	int ret;
+	int ret, owed;
 
 	lockdep_assert_held(&heap->lock);
 	if (args->edges && cmd->slots <= POM_EDGES_AT_ONCE) {
@@ -180,6 +180,9 @@ int pom_object_create(struct pom_session *session, struct pyobjmem_create *cmd,
 	if (cmd->flags & PYOBJMEM_CREATE_FINALIZE)
 		pom_watch_arm(session, &obj, POM_WATCH_FINALIZE, 0, stash);
 	cmd->out_handle = pom_object_handle(&obj);
+	owed = pom_gc_owed(&heap->gc, cmd->slots);
+	if (unlikely(owed))
+		pom_collect_help(heap, owed);
 	return 0;
 }
 

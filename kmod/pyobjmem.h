@@ -589,6 +589,8 @@ struct pom_list {
  * struct pom_gc_run - what one collection did
  * @number: how many collections began before and with it
  * @generation: oldest generation it collected
+ * @lived: containers that lived when it began, but for the permanent
+ * @born: containers created since
  * @visited: objects stamped
  * @visits: visits of objects and slots
  * @collected: objects condemned
@@ -601,6 +603,8 @@ struct pom_list {
 struct pom_gc_run {
 	u64 number;
 	u32 generation;
+	u64 lived;
+	u64 born;
 	u64 visited;
 	u64 visits;
 	u64 collected;
@@ -703,6 +707,7 @@ void pom_gc_freed(struct pom_heap *heap, struct pom_object *obj);
 void pom_gc_touch(struct pom_heap *heap, struct pom_object *obj);
 void pom_mark_push(struct pom_gc *gc, struct pom_side *side, u32 link);
 int pom_collect(struct pom_heap *heap, u32 generation, struct pom_gc_run *run);
+void pom_collect_help(struct pom_heap *heap, int visits);
 int pom_freeze(struct pom_heap *heap, bool freeze);
 void pom_collect_work(struct work_struct *work);
 

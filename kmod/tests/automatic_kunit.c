@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit: when a heap collects by itself, beyond CPython's rules. The thresholds of
- * these are out of reach here: graph.c of the selftests has them.
+ * KUnit: when a heap collects by itself, beyond CPython's rules, and who works on
+ * it then. Thresholds of new objects are out of reach here: graph.c of the
+ * selftests has them.
  */
 #include "kunit.h"
+#include "../call.h"
 
 /* Candidates that start a collection, where a test sets it: a few are quicker made. */
 #define FEW	20
@@ -226,6 +228,139 @@ static void what_a_collection_costs_is_paid_for(struct kunit *test)
 	KUNIT_EXPECT_GE(test, gc->toll, 2ULL * POM_CANDIDATES_FEW);
 }
 
+/* --- Who creates while a collection runs ----------------------------------- */
+
+/* Garbage, and a full collection of it that has begun and that nobody works on */
+static void collection_begin(struct kunit *test, struct pom_collector *collector, u32 rings)
+{
+	struct pom_fixture *f = test->priv;
+	struct pom_gc *gc = &f->heap->gc;
+
+	gc->enabled = false;
+	rings_drop(test, rings);
+	pom_collector_start(test, collector);
+	collector->generation = 2;
+	pom_collector_slice(collector);
+	KUNIT_ASSERT_EQ(test, gc->phase, POM_TRACE);
+	KUNIT_EXPECT_EQ(test, gc->run.lived, (u64)rings);
+}
+
+static void who_creates_little_is_left_alone(struct kunit *test)
+{
+	struct pom_fixture *f = test->priv;
+	struct pom_gc *gc = &f->heap->gc;
+	u32 lived = 40 * POM_SLICE, i;
+	struct pom_collector collector;
+	u64 visits;
+
+	collection_begin(test, &collector, lived);
+	visits = gc->run.visits;
+	containers_hold(test, lived / 2);
+	/* What has no slots costs no collection anything. */
+	for (i = 0; i < lived; i++)
+		pom_fixture_create(test, 0, 0);
+	KUNIT_EXPECT_EQ(test, gc->run.visits, visits);
+	pom_collector_stop(&collector);
+}
+
+static void who_creates_much_works_on_the_collection(struct kunit *test)
+{
+	struct pom_fixture *f = test->priv;
+	struct pom_gc *gc = &f->heap->gc;
+	u32 lived = 40 * POM_SLICE, i;
+	struct pom_collector collector;
+	u64 visits, total;
+
+	collection_begin(test, &collector, lived);
+	visits = gc->run.visits;
+	total = gc->total_ns;
+	containers_hold(test, lived / 2 + 1);
+	KUNIT_EXPECT_EQ(test, gc->run.visits, visits + 20);
+	pom_fixture_create(test, 7, 0);
+	KUNIT_EXPECT_EQ(test, gc->run.visits, visits + 20 + 44);
+	pom_fixture_create(test, POM_SLICE, 0);
+	KUNIT_EXPECT_EQ(test, gc->run.visits, visits + 20 + 44 + POM_SLICE);
+	for (i = lived / 2 + 3; gc->phase != POM_IDLE && i < 2 * lived; i++)
+		pom_fixture_create(test, 1, 0);
+	pom_collector_stop(&collector);
+
+	/* It ended as others do. */
+	KUNIT_EXPECT_EQ(test, gc->phase, POM_IDLE);
+	KUNIT_EXPECT_LT(test, i, lived);
+	KUNIT_EXPECT_EQ(test, f->heap->objects, (u64)i);
+	KUNIT_EXPECT_EQ(test, gc->stats[2].collections, 1ULL);
+	KUNIT_EXPECT_EQ(test, gc->stats[2].collected, (u64)lived);
+	KUNIT_EXPECT_GT(test, gc->run.duration_ns, 0ULL);
+	KUNIT_EXPECT_EQ(test, gc->total_ns, total + gc->run.duration_ns);
+	KUNIT_EXPECT_GE(test, gc->run.visits, 5ULL * lived);
+	/* The next one owes nothing, and is owed nothing. */
+	visits = gc->run.visits;
+	pom_fixture_create(test, 1, 0);
+	KUNIT_EXPECT_EQ(test, gc->run.visits, visits);
+}
+
+/* The old object that only the garbage names dies in a CREATE, and is freed by it. */
+static void what_dies_in_create_is_freed(struct kunit *test)
+{
+	union pyobjmem_command cmd = { .create.slots = 1 };
+	struct pom_fixture *f = test->priv;
+	struct pom_gc *gc = &f->heap->gc;
+	struct pom_collector collector;
+	struct pom_args args = {};
+	u64 old, garbage;
+	u32 i;
+
+	gc->enabled = false;
+	old = pom_fixture_create(test, 1, 0);
+	pom_fixture_collect(test, 2);
+	containers_hold(test, 1);
+	pom_fixture_collect(test, 0);
+	garbage = pom_fixture_create(test, 2, 0);
+	KUNIT_ASSERT_EQ(test, pom_fixture_set_ref(f, garbage, 0, garbage), 0);
+	KUNIT_ASSERT_EQ(test, pom_fixture_set_ref(f, garbage, 1, old), 0);
+	pom_fixture_put(test, old);
+	pom_fixture_put(test, garbage);
+	rings_drop(test, 40 * POM_SLICE);
+	pom_collector_start(test, &collector);
+	pom_collector_slice(&collector);
+	KUNIT_ASSERT_EQ(test, gc->phase, POM_TRACE);
+	for (i = 0; gc->phase != POM_IDLE && i < 80 * POM_SLICE; i++) {
+		KUNIT_ASSERT_EQ(test, pom_call_run(&f->session, PYOBJMEM_OP_CREATE, &cmd, &args,
+						   &f->stash), 0);
+		KUNIT_ASSERT_FALSE(test, pom_heap_unsettled(f->heap));
+	}
+	pom_collector_stop(&collector);
+	KUNIT_EXPECT_EQ(test, gc->phase, POM_IDLE);
+	KUNIT_EXPECT_EQ(test, f->heap->freed_counted, 1ULL);
+	KUNIT_EXPECT_EQ(test, f->heap->objects, 1ULL + i);
+}
+
+/*
+ * All that is created is garbage, and nobody else works on the collections: what
+ * lives when one ends is less than when it began, again and again.
+ */
+static void nobody_creates_faster_than_is_collected(struct kunit *test)
+{
+	struct pom_fixture *f = test->priv;
+	struct pom_gc *gc = &f->heap->gc;
+	u32 first = 40 * POM_SLICE, round, i;
+	struct pom_collector collector;
+
+	collection_begin(test, &collector, first);
+	for (round = 0; round < 12; round++) {
+		for (i = 0; gc->phase != POM_IDLE; i++) {
+			rings_drop(test, 1);
+			KUNIT_ASSERT_LE(test, f->heap->objects, 2 * gc->run.lived);
+		}
+		KUNIT_ASSERT_LT(test, (u64)i, gc->run.lived);
+		/* As long as there is more than the slices that the collector may do. */
+		if (f->heap->objects < first / 4)
+			rings_drop(test, first);
+		pom_collector_slice(&collector);
+	}
+	pom_collector_stop(&collector);
+}
+
 static struct kunit_case automatic_cases[] = {
 	KUNIT_CASE(many_candidates_are_collected),
 	KUNIT_CASE(a_quarter_of_what_lives_is_many),
@@ -234,6 +369,10 @@ static struct kunit_case automatic_cases[] = {
 	KUNIT_CASE(what_the_last_collection_left_does_not_count),
 	KUNIT_CASE(what_is_left_never_grows_by_a_younger_collection),
 	KUNIT_CASE(what_a_collection_costs_is_paid_for),
+	KUNIT_CASE(who_creates_little_is_left_alone),
+	KUNIT_CASE(who_creates_much_works_on_the_collection),
+	KUNIT_CASE(what_dies_in_create_is_freed),
+	KUNIT_CASE(nobody_creates_faster_than_is_collected),
 	{}
 };
 
