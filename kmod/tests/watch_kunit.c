@@ -290,14 +290,20 @@ static void who_has_ended_finalizes_nothing(struct kunit *test)
 	struct pyobjmem_create what = { .slots = 1, .flags = PYOBJMEM_CREATE_FINALIZE };
 	struct pom_fixture *f = test->priv;
 	u64 queued = pom_fixture_make(f, &what), armed = pom_fixture_make(f, &what);
+	u64 late = pom_fixture_make(f, &what);
 	int budget = 1;
 
 	pom_fixture_put(test, queued);
 	KUNIT_EXPECT_EQ(test, f->session.nr_events, 1ULL);
-	KUNIT_EXPECT_EQ(test, f->session.nr_watches, 2ULL);
+	KUNIT_EXPECT_EQ(test, f->session.nr_watches, 3ULL);
+
+	f->session.ended = true;
+	pom_fixture_put(test, late);
+	KUNIT_EXPECT_EQ(test, f->heap->objects, 2ULL);
+	KUNIT_EXPECT_EQ(test, f->session.nr_events, 1ULL);
+	KUNIT_EXPECT_EQ(test, f->heap->finalizers_abandoned, 1ULL);
 
 	pom_heap_lock(f->heap);
-	f->session.ended = true;
 	KUNIT_EXPECT_TRUE(test, pom_watch_drop(&f->session, &budget));
 	budget = 2;
 	KUNIT_EXPECT_FALSE(test, pom_watch_drop(&f->session, &budget));
@@ -308,7 +314,7 @@ static void who_has_ended_finalizes_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, f->heap->objects, 1ULL);
 	pom_fixture_put(test, armed);
 	KUNIT_EXPECT_EQ(test, f->heap->objects, 0ULL);
-	KUNIT_EXPECT_EQ(test, f->heap->finalizers_abandoned, 2ULL);
+	KUNIT_EXPECT_EQ(test, f->heap->finalizers_abandoned, 3ULL);
 	KUNIT_EXPECT_EQ(test, f->session.nr_watches, 0ULL);
 	KUNIT_EXPECT_EQ(test, f->session.nr_events, 0ULL);
 }
