@@ -29,6 +29,7 @@ struct world {
 	struct rnd_state rnd;
 	u64 handle[NODES];	/* 0: there is none */
 	u32 holds[NODES];
+	bool finalizers;			/* some of what is made has one */
 	DECLARE_BITMAP(finalizer, NODES);	/* it has not run */
 	DECLARE_BITMAP(weak, NODES);		/* held weakly */
 	u16 to[NODES][SLOTS];	/* NONE: the slot is empty */
@@ -95,7 +96,7 @@ static bool node_create(struct world *w, u32 i)
 {
 	struct pyobjmem_create what = {
 		.slots = LEAF(i) ? 0 : SLOTS,
-		.flags = below(w, 8) ? 0 : PYOBJMEM_CREATE_FINALIZE,
+		.flags = w->finalizers && !below(w, 8) ? PYOBJMEM_CREATE_FINALIZE : 0,
 	};
 	u32 s;
 
@@ -364,6 +365,7 @@ static bool round_run(struct kunit *test, struct world *w)
 {
 	u32 collections = 1 + below(w, 4), steps, i;
 
+	w->finalizers = below(w, 2);
 	if (!world_build(w))
 		return false;
 	while (collections--) {
