@@ -18,7 +18,8 @@
  * TRACE   stamps what the candidates reach, in range: shadow = in, white if ext is
  *	   0, else gray; each slot of a white object takes 1 from a white shadow.
  * RESCUE  a white object with shadow > 0 is referred to from outside: gray.
- *	   What gray objects name becomes gray; they turn black.
+ *	   What gray objects name becomes gray; they turn black. Where the sum of all
+ *	   shadows is 0, as it is of nothing but garbage, no object is visited.
  * FINALIZING  white objects whose finalizers have not run get a hold of their
  *	   session, with the event that tells it; they are gray, on a stack of their
  *	   own so that all of them are found, also those that hang on others.
@@ -86,6 +87,7 @@ static void stamp(struct pom_heap *heap, struct pom_side *side, u32 link)
 		pom_mark_push(gc, side, link);
 	} else {
 		side->shadow = side->in;
+		gc->outside += side->in;
 		pom_paint(side, POM_WHITE);
 	}
 }
@@ -111,6 +113,7 @@ static void phase_begin(struct pom_gc *gc, enum pom_phase phase)
 /* What a slot of a white object does to what it names. */
 static void trace_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot)
 {
+	struct pom_gc *gc = &heap->gc;
 	u64 value = *pom_object_slot(obj, slot);
 	struct pom_side *side;
 	u32 link = pom_link(value);
@@ -120,10 +123,12 @@ static void trace_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot)
 	side = pom_side_near(heap, link, obj);
 	if (side->state & POM_DEAD)
 		return;
-	if (!pom_colour(side) && born_in_range(&heap->gc, side))
+	if (!pom_colour(side) && born_in_range(gc, side))
 		stamp(heap, side, link);
-	if (pom_colour(side) == POM_WHITE)
+	if (pom_colour(side) == POM_WHITE) {
 		side->shadow--;
+		gc->outside--;
+	}
 }
 
 static void trace_slice(struct pom_heap *heap, int *budget)
@@ -140,6 +145,9 @@ static void trace_slice(struct pom_heap *heap, int *budget)
 		}
 		if (gc->cursor == POM_NIL) {
 			phase_begin(gc, POM_RESCUE);
+			/* Then nobody has to be asked. */
+			if (!gc->outside)
+				gc->cursor = POM_NIL;
 			return;
 		}
 		pom_object_next(heap, gc->cursor, &obj);
@@ -489,6 +497,7 @@ static void collection_start(struct pom_heap *heap, u32 g)
 		.began_ns = ktime_get_ns(),
 	};
 	gc->finalizable = false;
+	gc->outside = 0;
 	gc->phase = POM_TRACE;
 }
 

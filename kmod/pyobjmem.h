@@ -630,6 +630,7 @@ struct pom_gc_run {
  * @hi: and before this
  * @work: candidates that it has not stamped yet
  * @trace: objects that it has stamped
+ * @outside: sum of the shadows of the white ones; more where one died or was taken
  * @stack: mark stack, through shadow
  * @finalized: another, of objects whose finalizers are due, until all are found
  * @finalizable: it has stamped an object whose finalizer has not run
@@ -665,6 +666,7 @@ struct pom_gc {
 	u32 hi;
 	struct pom_list work;
 	struct pom_list trace;
+	u64 outside;
 	u32 stack;
 	u32 finalized;
 	bool finalizable;
