@@ -130,7 +130,7 @@ static void look_ahead(struct pom_heap *heap, u32 link)
 	u32 i, slot, target;
 
 	for (i = 0; i < LOOK_AHEAD && link != POM_NIL; i++, link = obj.side->link) {
-		pom_object_next(heap, link, &obj);
+		pom_object_near(heap, link, &obj, &obj);
 		for (slot = 0; slot < min(obj.head->slots, LOOK_AHEAD_SLOTS); slot++) {
 			target = pom_link(*pom_object_slot(&obj, slot));
 			if (target && (target ^ link) >= POM_POOL_LINKS)
@@ -146,7 +146,7 @@ static void cursor_object(struct pom_heap *heap, struct pom_object *obj, u32 n)
 
 	if (gc->run.visited >= LOOK_AHEAD_FROM && n % LOOK_AHEAD == 0)
 		look_ahead(heap, gc->cursor);
-	pom_object_next(heap, gc->cursor, obj);
+	pom_object_near(heap, gc->cursor, obj, obj);
 }
 
 /* What a slot of a white object does to what it names. */
@@ -251,7 +251,7 @@ static void rescue_slice(struct pom_heap *heap, int *budget)
 			phase_begin(gc, gc->finalizable ? POM_FINALIZING : POM_FREE);
 			return;
 		}
-		pom_object_next(heap, gc->cursor, &obj);
+		pom_object_near(heap, gc->cursor, &obj, &obj);
 		if (object_white(&obj) && obj.side->shadow)
 			pom_mark_push(gc, obj.side, gc->cursor);
 		cursor_advance(gc, &obj);
@@ -280,7 +280,7 @@ static void finalize_slice(struct pom_heap *heap, int *budget)
 			gc->phase = POM_DRAIN;
 			return;
 		}
-		pom_object_next(heap, gc->cursor, &obj);
+		pom_object_near(heap, gc->cursor, &obj, &obj);
 		if (object_white(&obj) && obj.side->state & POM_FINALIZE &&
 		    pom_watch_finalize(heap, &obj)) {
 			obj.side->ext++;	/* from 0: not pom_ext_get(), it is touched here */
@@ -391,7 +391,7 @@ static void release_slice(struct pom_heap *heap, int *budget)
 			collection_end(heap);
 			return;
 		}
-		pom_object_next(heap, gc->cursor, &obj);
+		pom_object_near(heap, gc->cursor, &obj, &obj);
 		cursor_advance(gc, &obj);
 		obj.side->link = POM_NIL;
 		*budget -= object_white(&obj) ? release_white(heap, &obj) :

@@ -203,17 +203,19 @@ static inline void pom_object_at(struct pom_heap *heap, u32 link, struct pom_obj
 }
 
 /**
- * pom_object_next - the object at a link known to be good, after another one
+ * pom_object_near - the same, of an object that is often in the same pool as another
  * @heap: the heap
  * @link: the kernel's own
- * @obj: the other object, or all zeros; then the object
+ * @near: the other, or all zeros
+ * @obj: the object; may be @near itself
  *
  * Context: heap->lock.
  */
-static inline void pom_object_next(struct pom_heap *heap, u32 link, struct pom_object *obj)
+static inline void pom_object_near(struct pom_heap *heap, u32 link,
+				   const struct pom_object *near, struct pom_object *obj)
 {
 	lockdep_assert_held(&heap->lock);
-	pom_block_near(&heap->space[POM_OBJECTS], link, &obj->block, &obj->block);
+	pom_block_near(&heap->space[POM_OBJECTS], link, &near->block, &obj->block);
 	pom_object_from_block(obj);
 }
 
@@ -234,7 +236,7 @@ static inline struct pom_side *pom_side_at(struct pom_heap *heap, u32 link)
 }
 
 /**
- * pom_side_near - the same, of an object often in the same pool as another
+ * pom_side_near - the same, of an object that is often in the same pool as another
  * @heap: the heap
  * @link: the kernel's own
  * @near: the other

@@ -213,8 +213,7 @@ void pom_object_drop_slot(struct pom_heap *heap, struct pom_object *obj, u32 slo
 	if (!value)
 		return;
 	WRITE_ONCE(*p, 0);
-	target = *obj;
-	pom_object_next(heap, pom_link(value), &target);
+	pom_object_near(heap, pom_link(value), obj, &target);
 	target.side->in--;
 	pom_object_dropped(heap, &target);
 }
