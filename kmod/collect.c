@@ -307,6 +307,23 @@ static void drain_slice(struct pom_heap *heap, int *budget)
 	}
 }
 
+/* Empty a slot of a dead object. What it names is often dead, too: that was all then. */
+static void free_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot)
+{
+	u64 *p = pom_object_slot(obj, slot);
+	struct pom_side *side;
+
+	if (!*p)
+		return;
+	side = pom_side_near(heap, pom_link(*p), obj);
+	if (!pom_condemned(&heap->gc, side)) {
+		pom_object_drop_slot(heap, obj, slot);
+		return;
+	}
+	WRITE_ONCE(*p, 0);
+	side->in--;
+}
+
 /* A dead object. Return: false if not all that hangs on it is gone yet. */
 static bool free_white(struct pom_heap *heap, struct pom_object *obj, int *budget)
 {
@@ -315,7 +332,7 @@ static bool free_white(struct pom_heap *heap, struct pom_object *obj, int *budge
 	if (obj->side->state & POM_WATCHED && !pom_watch_die(heap, obj, budget))
 		return false;
 	for (; gc->slot < obj->head->slots && *budget > 0; --*budget)
-		pom_object_drop_slot(heap, obj, gc->slot++);
+		free_slot(heap, obj, gc->slot++);
 	return gc->slot == obj->head->slots;
 }
 

@@ -275,7 +275,11 @@ static inline u64 pom_object_handle(const struct pom_object *obj)
  */
 static inline u64 *pom_object_slot(const struct pom_object *obj, u32 slot)
 {
-	return pom_block_byte(&obj->block, POM_HEAD_BYTES + (u64)slot * POM_SLOT_BYTES);
+	u64 offset = POM_HEAD_BYTES + (u64)slot * POM_SLOT_BYTES;
+
+	if (offset < POM_POOL_BYTES)
+		return (void *)obj->head + offset;
+	return pom_block_byte(&obj->block, offset);
 }
 
 #endif /* _POM_INLINE_H */

@@ -218,6 +218,22 @@ void pom_object_drop_slot(struct pom_heap *heap, struct pom_object *obj, u32 slo
 	pom_object_dropped(heap, &target);
 }
 
+/* The same of the block of its payload, if it is mutable. Return: what it cost. */
+static u32 object_release_data(struct pom_heap *heap, struct pom_object *obj)
+{
+	struct pom_block data;
+	u32 cost;
+
+	pom_object_payload(heap, obj, &data);
+	if (data.pool == obj->block.pool)
+		return 0;
+	cost = data.pool->pages / POM_ARENA_POOLS;
+	if (!pom_pool_is_run(data.pool))
+		memset(pom_block_byte(&data, 0), 0, data.pool->size);
+	pom_block_free(&heap->space[POM_DATA], data.pool, data.index);
+	return cost;
+}
+
 /**
  * pom_object_release - give back the block of an object
  * @heap: the heap
@@ -230,23 +246,17 @@ void pom_object_drop_slot(struct pom_heap *heap, struct pom_object *obj, u32 slo
 u32 pom_object_release(struct pom_heap *heap, struct pom_object *obj)
 {
 	struct pom_pool *pool = obj->block.pool;
-	struct pom_block data;
 	u32 cost = pool->pages / POM_ARENA_POOLS;
 
 	lockdep_assert_held(&heap->lock);
 	WARN(POM_DEBUG && !pom_object_red_zones_intact(heap, obj),
 	     "pyobjmem: object %#x: somebody wrote behind it", obj->block.link);
-	pom_object_payload(heap, obj, &data);
 	pom_gc_freed(heap, obj);
 
 	WRITE_ONCE(obj->head->generation, 0);
 	smp_wmb();	/* Pairs with the second look of a reader at the generation. */
-	if (data.pool != pool) {
-		cost += data.pool->pages / POM_ARENA_POOLS;
-		if (!pom_pool_is_run(data.pool))
-			memset(pom_block_byte(&data, 0), 0, data.pool->size);
-		pom_block_free(&heap->space[POM_DATA], data.pool, data.index);
-	}
+	if (obj->head->flags & PYOBJMEM_CREATE_MUTABLE)
+		cost += object_release_data(heap, obj);
 	if (!pom_pool_is_run(pool))
 		memset(obj->head, 0, pool->size);
 	memset(obj->side, 0, sizeof(*obj->side));
