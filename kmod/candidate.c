@@ -93,9 +93,9 @@ void pom_candidate_remove(struct pom_heap *heap, struct pom_side *side, u32 link
 	struct pom_gc *gc = &heap->gc;
 	u32 next = side->link, prev = side->shadow;
 
-	if (prev == POM_NIL)
+	if (prev == POM_NIL || link == gc->work.head)
 		list_with_end(gc, link, false)->head = next;
-	else
+	if (prev != POM_NIL)
 		pom_side_at(heap, prev)->link = next;
 	if (next == POM_NIL)
 		list_with_end(gc, link, true)->tail = prev;
@@ -107,6 +107,21 @@ void pom_candidate_remove(struct pom_heap *heap, struct pom_side *side, u32 link
 	gc->candidates--;
 	if (pom_gc_generation(gc, side->born) == POM_PERMANENT)
 		gc->frozen--;
+}
+
+/**
+ * pom_candidate_pop - take the first object off the work list
+ * @gc: the collector
+ * @side: its side header
+ *
+ * It stays linked to the next one, which is not told: the previous one of the first
+ * of the work list is the last that was taken, the end of the trace list.
+ */
+void pom_candidate_pop(struct pom_gc *gc, struct pom_side *side)
+{
+	gc->work.head = side->link;
+	side->state &= ~POM_LISTED;
+	gc->candidates--;
 }
 
 /**

@@ -71,25 +71,10 @@ static bool born_in_range(const struct pom_gc *gc, const struct pom_side *side)
 }
 
 /* The first look at an object. CAND is cleared before the counts are read. */
-static void stamp(struct pom_heap *heap, struct pom_side *side, u32 link)
+static void stamp(struct pom_gc *gc, struct pom_side *side, u32 link)
 {
-	struct pom_gc *gc = &heap->gc;
-
-	if (side->state & POM_LISTED)
-		pom_candidate_remove(heap, side, link);
-	side->state &= ~POM_CAND;
-	side->link = POM_NIL;
-	if (gc->trace.tail == POM_NIL)
-		gc->trace.head = link;
-	else
-		pom_side_at(heap, gc->trace.tail)->link = link;
-	gc->trace.tail = link;
-	if (gc->cursor == POM_NIL) {
-		gc->cursor = link;
-		gc->slot = 0;
-	}
 	gc->run.visited++;
-
+	side->state &= ~POM_CAND;
 	if (side->state & POM_FINALIZE)
 		gc->finalizable = true;
 	if (side->ext) {
@@ -99,6 +84,41 @@ static void stamp(struct pom_heap *heap, struct pom_side *side, u32 link)
 		gc->outside += side->in;
 		pom_paint(side, POM_WHITE);
 	}
+}
+
+/*
+ * The candidates: the work list becomes the trace list where it lies. All of them
+ * first, because their order is often that in which they lie in memory.
+ */
+static void stamp_candidates(struct pom_heap *heap, int *budget)
+{
+	struct pom_gc *gc = &heap->gc;
+	struct pom_object obj = {};
+	u32 link;
+
+	for (; gc->work.head != POM_NIL && *budget > 0; --*budget) {
+		link = gc->work.head;
+		pom_object_near(heap, link, &obj, &obj);
+		if (gc->trace.head == POM_NIL)
+			gc->trace.head = link;
+		gc->trace.tail = link;
+		pom_candidate_pop(gc, obj.side);
+		stamp(gc, obj.side, link);
+		gc->cursor = gc->trace.head;
+	}
+}
+
+/* What a traced object names. */
+static void stamp_found(struct pom_heap *heap, struct pom_side *side, u32 link)
+{
+	struct pom_gc *gc = &heap->gc;
+
+	if (side->state & POM_LISTED)
+		pom_candidate_remove(heap, side, link);
+	side->link = POM_NIL;
+	pom_side_at(heap, gc->trace.tail)->link = link;
+	gc->trace.tail = link;
+	stamp(gc, side, link);
 }
 
 static bool object_white(const struct pom_object *obj)
@@ -163,7 +183,7 @@ static void trace_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot)
 	if (side->state & POM_DEAD)
 		return;
 	if (!pom_colour(side) && born_in_range(gc, side))
-		stamp(heap, side, link);
+		stamp_found(heap, side, link);
 	if (pom_colour(side) == POM_WHITE) {
 		side->shadow--;
 		gc->outside--;
@@ -178,11 +198,6 @@ static void trace_slice(struct pom_heap *heap, int *budget)
 
 	while (*budget > 0) {
 		--*budget;
-		/* All of them first, in their order: that is often where they lie. */
-		if (gc->work.head != POM_NIL) {
-			stamp(heap, pom_side_at(heap, gc->work.head), gc->work.head);
-			continue;
-		}
 		if (gc->cursor == POM_NIL) {
 			phase_begin(gc, POM_RESCUE);
 			/* Then nobody has to be asked. */
@@ -427,6 +442,7 @@ static void collection_work(struct pom_heap *heap, int visits)
 		case POM_IDLE:
 			break;
 		case POM_TRACE:
+			stamp_candidates(heap, &budget);
 			trace_slice(heap, &budget);
 			break;
 		case POM_RESCUE:

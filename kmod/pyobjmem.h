@@ -697,6 +697,7 @@ void pom_list_reset(struct pom_list *list);
 void pom_list_splice(struct pom_heap *heap, struct pom_list *from, struct pom_list *to);
 void pom_candidate_add(struct pom_heap *heap, struct pom_side *side, u32 link);
 void pom_candidate_remove(struct pom_heap *heap, struct pom_side *side, u32 link);
+void pom_candidate_pop(struct pom_gc *gc, struct pom_side *side);
 void pom_candidate_flag(struct pom_heap *heap, struct pom_object *obj);
 void pom_candidate_unflag(struct pom_heap *heap, struct pom_object *obj);
 void pom_gc_init(struct pom_heap *heap);
