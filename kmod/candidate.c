@@ -82,6 +82,17 @@ static struct pom_list *list_with_end(struct pom_gc *gc, u32 link, bool tail)
 	return &gc->work;
 }
 
+/* An object leaves the work list or another; the work list may be empty now. */
+static void candidate_left(struct pom_gc *gc, struct pom_side *side)
+{
+	if (gc->work.head == POM_NIL)
+		gc->work.tail = POM_NIL;
+	side->state &= ~POM_LISTED;
+	gc->candidates--;
+	if (side->born < gc->bound[POM_PERMANENT - 1])
+		gc->frozen--;
+}
+
 /**
  * pom_candidate_remove - take an object off its list
  * @heap: the heap
@@ -101,12 +112,9 @@ void pom_candidate_remove(struct pom_heap *heap, struct pom_side *side, u32 link
 		list_with_end(gc, link, true)->tail = prev;
 	else
 		pom_side_at(heap, next)->shadow = prev;
-	side->state &= ~POM_LISTED;
 	side->link = POM_NIL;
 	side->shadow = 0;
-	gc->candidates--;
-	if (pom_gc_generation(gc, side->born) == POM_PERMANENT)
-		gc->frozen--;
+	candidate_left(gc, side);
 }
 
 /**
@@ -120,8 +128,7 @@ void pom_candidate_remove(struct pom_heap *heap, struct pom_side *side, u32 link
 void pom_candidate_pop(struct pom_gc *gc, struct pom_side *side)
 {
 	gc->work.head = side->link;
-	side->state &= ~POM_LISTED;
-	gc->candidates--;
+	candidate_left(gc, side);
 }
 
 /**

@@ -399,6 +399,9 @@ static bool verify_list(struct seq_file *m, struct pom_heap *heap, const struct 
 	u32 previous = POM_NIL, link, born_in;
 	struct pom_object obj;
 
+	/* Before the first of the work list comes the end of what is traced. */
+	if (list == &heap->gc.work && list->head != POM_NIL)
+		previous = pom_side_at(heap, list->head)->shadow;
 	for (link = list->head; link != POM_NIL; link = obj.side->link) {
 		pom_object_at(heap, link, &obj);
 		if (!(obj.side->state & POM_LISTED) || obj.side->shadow != previous)
