@@ -228,14 +228,22 @@ void pom_gc_ended(struct pom_gc *gc)
 		return;
 	}
 	gc->left = candidates;
-	gc->toll = max_t(u64, POM_CANDIDATES_FEW, gc->run.visits / POM_CANDIDATE_VISITS);
+	gc->price = gc->run.visits / POM_CANDIDATE_VISITS;
+	gc->toll = max_t(u64, POM_CANDIDATES_FEW, gc->price);
+}
+
+/* Whether the heap collects by itself at all */
+static bool gc_automatic(const struct pom_gc *gc)
+{
+	return gc->enabled && gc->threshold[0];
 }
 
 /**
- * pom_gc_due - whether to collect by itself now: CPython's rules, and one of ours
+ * pom_gc_due - whether to collect by itself now: CPython's rules, and two of ours
  * @gc: the collector
  *
- * What lost references is kept as a candidate whether anything is created or not.
+ * What lost references is kept as a candidate whether anything is created or not;
+ * and memory may be short.
  *
  * Return: the generation, or -1.
  */
@@ -243,9 +251,9 @@ int pom_gc_due(const struct pom_gc *gc)
 {
 	int g;
 
-	if (!gc->enabled || !gc->threshold[0])
+	if (!gc_automatic(gc))
 		return -1;
-	if (candidates_many(gc))
+	if (gc->pressure || candidates_many(gc))
 		return 2;
 	if (gc->count[0] <= gc->threshold[0])
 		return -1;
@@ -270,6 +278,42 @@ void pom_gc_check(struct pom_heap *heap)
 
 	if (gc->due || gc->phase != POM_IDLE || pom_gc_due(gc) < 0)
 		return;
+	gc->due = true;
+	queue_work(heap->wq, &heap->collect);
+}
+
+/**
+ * pom_gc_worth - how many candidates are worth a collection when memory is short
+ * @gc: the collector
+ *
+ * Context: heap->lock, or none for a guess.
+ * Return: those that came about since the last full one; 0 if they are too few to
+ * pay for it, if one is on its way, or if the heap is not to collect by itself.
+ */
+u64 pom_gc_worth(const struct pom_gc *gc)
+{
+	u64 candidates = candidates_open(gc);
+
+	if (gc->pressure || !gc_automatic(gc) || candidates <= gc->left + gc->price)
+		return 0;
+	return candidates - gc->left;
+}
+
+/**
+ * pom_gc_press - memory is short: let the worker collect if that is worth it
+ * @heap: the heap
+ *
+ * Context: heap->lock; does not sleep.
+ */
+void pom_gc_press(struct pom_heap *heap)
+{
+	struct pom_gc *gc = &heap->gc;
+
+	lockdep_assert_held(&heap->lock);
+	gc->left = min(gc->left, candidates_open(gc));
+	if (!pom_gc_worth(gc))
+		return;
+	gc->pressure = true;
 	gc->due = true;
 	queue_work(heap->wq, &heap->collect);
 }

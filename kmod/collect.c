@@ -563,6 +563,8 @@ static void collection_start(struct pom_heap *heap, u32 g)
 	}
 	if (g + 1 < PYOBJMEM_GENERATIONS)
 		gc->count[g + 1]++;
+	else
+		gc->pressure = false;
 
 	gc->run = (struct pom_gc_run) {
 		.number = gc->run.number + 1,
@@ -573,6 +575,21 @@ static void collection_start(struct pom_heap *heap, u32 g)
 	gc->finalizable = false;
 	gc->outside = 0;
 	gc->phase = POM_TRACE;
+}
+
+/* Work on what runs until it is done. The lock is dropped meanwhile. */
+static void collection_finish(struct pom_heap *heap)
+{
+	while (heap->gc.phase != POM_IDLE) {
+		collection_step(heap);
+		pom_heap_lock(heap);
+	}
+}
+
+static void heap_trim(struct pom_heap *heap)
+{
+	pom_pool_trim(&heap->space[POM_OBJECTS]);
+	pom_pool_trim(&heap->space[POM_DATA]);
 }
 
 /**
@@ -613,8 +630,7 @@ int pom_collect(struct pom_heap *heap, u32 generation, struct pom_gc_run *run)
 	}
 	if (run)
 		*run = gc->run;
-	pom_pool_trim(&heap->space[POM_OBJECTS]);
-	pom_pool_trim(&heap->space[POM_DATA]);
+	heap_trim(heap);
 	pom_heap_unlock(heap);
 	return 0;
 }
@@ -635,24 +651,28 @@ void pom_collect_help(struct pom_heap *heap, int visits)
 }
 
 /**
- * pom_collect_work - collect by itself, or finish what was begun
+ * pom_collect_work - finish what was begun, and collect by itself if it is time
  * @work: heap->collect
  */
 void pom_collect_work(struct work_struct *work)
 {
 	struct pom_heap *heap = container_of(work, struct pom_heap, collect);
 	struct pom_gc *gc = &heap->gc;
+	bool pressure;
 	int due;
 
 	pom_heap_lock(heap);
-	due = gc->phase == POM_IDLE && gc->due ? pom_gc_due(gc) : -1;
-	if (due >= 0)
-		collection_start(heap, due);
+	collection_finish(heap);
+	due = gc->due ? pom_gc_due(gc) : -1;
+	pressure = gc->pressure;
 	gc->due = false;
-	while (gc->phase != POM_IDLE) {
-		collection_step(heap);
-		pom_heap_lock(heap);
+	gc->pressure = false;
+	if (due >= 0) {
+		collection_start(heap, due);
+		collection_finish(heap);
 	}
+	if (pressure)
+		heap_trim(heap);
 	pom_heap_unlock(heap);
 }
 

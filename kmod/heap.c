@@ -9,6 +9,7 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/nospec.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 
 #include "pyobjmem.h"
@@ -100,6 +101,7 @@ static void heap_destroy_work(struct work_struct *work)
 	struct pom_heap *heap = container_of(work, struct pom_heap, destroy);
 
 	pom_debugfs_remove(heap);
+	pom_shrinker_remove(heap);
 	/* A collection that somebody left to the worker may empty pools to the last. */
 	destroy_workqueue(heap->wq);
 	cancel_delayed_work_sync(&heap->trim);
@@ -132,6 +134,14 @@ void pom_heap_unuse(struct pom_heap *heap)
 		queue_work(pom_wq, &heap->destroy);
 }
 
+/* Reclaim comes to us, too: what is allocated under the lock might wait for us. */
+static void heap_teach_lockdep(struct pom_heap *heap)
+{
+	fs_reclaim_acquire(GFP_KERNEL);
+	might_lock(&heap->lock);
+	fs_reclaim_release(GFP_KERNEL);
+}
+
 static void heap_init(struct pom_heap *heap, u32 flags)
 {
 	static atomic64_t last_id = ATOMIC64_INIT(0);
@@ -141,6 +151,8 @@ static void heap_init(struct pom_heap *heap, u32 flags)
 	heap->id = atomic64_inc_return(&last_id);
 	heap->nomap = flags & PYOBJMEM_HEAP_NOMAP;
 	mutex_init(&heap->lock);
+	if (POM_DEBUG)
+		heap_teach_lockdep(heap);
 	INIT_LIST_HEAD(&heap->sessions);
 	INIT_LIST_HEAD(&heap->tickets);
 	INIT_LIST_HEAD(&heap->reap);
@@ -188,6 +200,7 @@ struct pom_heap *pom_heap_create(u32 flags)
 	if (pom_space_init(&heap->space[POM_DATA], heap, POM_DATA))
 		goto err_space;
 	pom_debugfs_add(heap);
+	pom_shrinker_add(heap);
 	return heap;
 
 err_space:

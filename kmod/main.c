@@ -522,11 +522,16 @@ static int __init pom_init(void)
 		goto err_watch;
 	}
 	pom_debugfs_init();
-	ret = misc_register(&pom_misc);
+	ret = pom_shrinker_init();
 	if (ret)
 		goto err_debugfs;
+	ret = misc_register(&pom_misc);
+	if (ret)
+		goto err_shrinker;
 	return 0;
 
+err_shrinker:
+	pom_shrinker_exit();
 err_debugfs:
 	pom_debugfs_exit();
 	destroy_workqueue(pom_wq);
@@ -539,6 +544,7 @@ err_watch:
 static void __exit pom_exit(void)
 {
 	misc_deregister(&pom_misc);
+	pom_shrinker_exit();
 	drain_workqueue(pom_wq);
 	destroy_workqueue(pom_wq);
 	pom_session_exit();

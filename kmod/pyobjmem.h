@@ -12,6 +12,7 @@
  *	heap     one audience: two spaces, roots, one lock, one collector
  *	event    what read(2) and poll(2) on a session tell
  *	ticket   a file that keeps one object alive while it travels
+ *	shrinker what heaps give back when the system is short of memory
  *	lock     the lock of a heap, and what waits until it is dropped
  *	ops      the operations on objects
  *	object   a block with head and slots; its counts; the cascade of frees
@@ -32,6 +33,7 @@
  *	session->join_lock	which heap the session belongs to, and ended
  *	session->read_lock	one reader of events at a time; held while they are copied
  *	  heap->lock		all that is in a heap: graph, pools, holds
+ *	pom_heaps_lock		the list of heaps; heap->lock is tried under it, no more
  *	pom_mm->lock (spin)	the sessions of an mm; taken with no other
  *	pom_users_lock		the table of users; taken with no other
  *
@@ -625,6 +627,7 @@ struct pom_gc_run {
  * @candidates: how many of all generations, and of the work list
  * @frozen: those of them that are permanent: no collection looks at them
  * @left: the others when the last full collection ended, or fewer
+ * @price: so many more pay for what that one did
  * @toll: so many more must come about before they start the next one
  * @lo: the running collection traces what was born at or after this,
  * @hi: and before this
@@ -642,6 +645,7 @@ struct pom_gc_run {
  * @moved: containers that it moved into generation 2
  * @enabled: collect by itself
  * @due: a collection by itself is queued
+ * @pressure: it is to be a full one, because memory is short
  * @threshold: as gc.set_threshold()
  * @count: as gc.get_count()
  * @live: containers by generation
@@ -661,6 +665,7 @@ struct pom_gc {
 	u64 candidates;
 	u64 frozen;
 	u64 left;
+	u64 price;
 	u64 toll;
 	u32 lo;
 	u32 hi;
@@ -678,6 +683,7 @@ struct pom_gc {
 	u64 moved;
 	bool enabled;
 	bool due;
+	bool pressure;
 	u32 threshold[PYOBJMEM_GENERATIONS];
 	u32 count[PYOBJMEM_GENERATIONS];
 	u64 live[PYOBJMEM_GENERATIONS + 1];
@@ -704,6 +710,8 @@ void pom_gc_init(struct pom_heap *heap);
 int pom_gc_due(const struct pom_gc *gc);
 void pom_gc_ended(struct pom_gc *gc);
 void pom_gc_check(struct pom_heap *heap);
+u64 pom_gc_worth(const struct pom_gc *gc);
+void pom_gc_press(struct pom_heap *heap);
 u32 pom_gc_generation(const struct pom_gc *gc, u32 born);
 void pom_gc_born(struct pom_heap *heap, struct pom_object *obj);
 void pom_gc_freed(struct pom_heap *heap, struct pom_object *obj);
@@ -720,6 +728,7 @@ void pom_collect_work(struct work_struct *work);
  * struct pom_heap - one audience
  * @kref: the users together, and each session that has ever joined
  * @users: sessions joined, descriptors, tickets; with the last one all goes
+ * @node: in the list of heaps
  * @id: number, never used twice
  * @user: who created it and pays for it
  * @nomap: can never be mapped
@@ -761,6 +770,7 @@ void pom_collect_work(struct work_struct *work);
 struct pom_heap {
 	struct kref kref;
 	refcount_t users;
+	struct list_head node;
 	u64 id;
 	struct pom_user *user;
 	bool nomap;
@@ -812,6 +822,15 @@ int pom_heap_configure(struct pom_session *session, struct pyobjmem_heap_configu
 int pom_heap_set_root(struct pom_session *session, struct pyobjmem_set_root *cmd);
 int pom_heap_get_root(struct pom_session *session, struct pyobjmem_get_root *cmd,
 		      struct pom_stash *stash);
+
+/* --- shrinker.c ---------------------------------------------------------- */
+
+int pom_shrinker_init(void);
+void pom_shrinker_exit(void);
+void pom_shrinker_add(struct pom_heap *heap);
+void pom_shrinker_remove(struct pom_heap *heap);
+unsigned long pom_shrinker_count(void);
+unsigned long pom_shrinker_scan(unsigned long pages);
 
 /* --- lock.c, stats.c ---------------------------------------------------- */
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What a heap does by itself, beyond CPython's thresholds, which graph.c has:
- * it collects when there are many candidates.
+ * it collects when there are many candidates, and it gives back memory and
+ * collects when the system is short of memory.
  */
 #include "kselftest_harness.h"
 #include "pyobjmem_test.h"
@@ -126,8 +127,8 @@ TEST_F_TIMEOUT(automatic, permanent_candidates_start_no_collection, 60)
 	ASSERT_EQ(0, heap_unfreeze(self->session));
 	/* The next one that comes about tells. */
 	drop_rings(_metadata, self->session, 1);
-	EXPECT_TRUE(wait_until(!stats_candidates(self->session), SOON_MS));
-	EXPECT_EQ(1, collections(self->session));
+	EXPECT_TRUE(wait_until(collections(self->session) == 1, SOON_MS));
+	EXPECT_EQ(0, stats_candidates(self->session));
 	EXPECT_EQ(2 * MANY + 1, stats_objects(self->session));
 }
 
@@ -151,6 +152,141 @@ TEST_F_TIMEOUT(automatic, candidates_that_survive_start_one_collection_in_thousa
 		       (unsigned long long)collections(self->session));
 	}
 	EXPECT_EQ(count + 1, stats_objects(self->session));
+}
+
+/* --- Short of memory -------------------------------------------------------- */
+
+/* The kernel asks all that keep memory to give back what they can. */
+static void ask_for_memory(struct __test_metadata *_metadata)
+{
+	ASSERT_EQ(0, file_write("/proc/sys/vm/drop_caches", "2"));
+}
+
+/* Objects of many sizes that come and go leave empty pools, in both windows. */
+static void leave_empty_pools(struct __test_metadata *_metadata, int session)
+{
+	__u64 handle;
+	__u32 size;
+
+	for (size = 8; size <= 400; size += 8) {
+		ASSERT_EQ(0, object_create(session, PYOBJMEM_CREATE_MUTABLE, NULL, size, NULL,
+					   size / 8, &handle));
+		ASSERT_EQ(0, object_put(session, handle));
+	}
+}
+
+/*
+ * Empty pools go by themselves, too, a second after the first of them came to be:
+ * it is tried again where the machine takes that long.
+ */
+TEST_F(automatic, empty_pools_go_when_memory_is_short)
+{
+	unsigned int tries = 0;
+	__u64 began, before, after;
+
+	do {
+		/* Those that are there had their second already. */
+		ASSERT_TRUE(wait_until(!stats_page_bytes(self->session), SOON_MS));
+		began = now_ns();
+		leave_empty_pools(_metadata, self->session);
+		before = stats_page_bytes(self->session);
+		ask_for_memory(_metadata);
+		after = stats_page_bytes(self->session);
+	} while (now_ns() - began > 900000000 && ++tries < 10);
+	ASSERT_GT(10, tries);
+	EXPECT_LT(50 * POOL_BYTES, before);
+	EXPECT_EQ(0, after);
+}
+
+TEST_F(automatic, what_is_in_use_stays_when_memory_is_short)
+{
+	__u64 handle, parent = build_family(_metadata, self->session, 100);
+	char text[4];
+	__u32 i;
+
+	ask_for_memory(_metadata);
+	EXPECT_TRUE(wait_until(collections(self->session) == 1, SOON_MS));
+	EXPECT_EQ(101, stats_objects(self->session));
+	for (i = 0; i < 100; i++) {
+		ASSERT_EQ(0, ref_get(self->session, parent, i, &handle));
+		ASSERT_EQ(sizeof(text), object_read(self->session, handle, 0, text, sizeof(text)));
+	}
+}
+
+TEST_F(automatic, garbage_goes_when_memory_is_short)
+{
+	drop_rings(_metadata, self->session, 100);
+	ask_for_memory(_metadata);
+	EXPECT_TRUE(wait_until(!stats_objects(self->session), SOON_MS));
+	EXPECT_EQ(1, collections(self->session));
+	/* With nothing new there is nothing to do. */
+	ask_for_memory(_metadata);
+	sleep_us(300000);
+	EXPECT_EQ(1, collections(self->session));
+}
+
+TEST_F(automatic, garbage_stays_when_memory_is_short_and_told_to)
+{
+	drop_rings(_metadata, self->session, 100);
+	set_automatic(_metadata, self->session, true, 0);
+	ask_for_memory(_metadata);
+	set_automatic(_metadata, self->session, false, ~0U);
+	ask_for_memory(_metadata);
+	sleep_us(300000);
+	EXPECT_EQ(0, collections(self->session));
+	EXPECT_EQ(100, stats_objects(self->session));
+}
+
+/* Heaps come and go, and clients work, while memory is asked for. */
+struct beside {
+	int stop;
+	int rc;
+	__u64 rounds;
+};
+
+static void *heaps_come_and_go(void *argument)
+{
+	struct beside *beside = argument;
+	struct test_heap heap;
+	__u64 ring;
+	int i, rc = 0;
+
+	while (!rc && !__atomic_load_n(&beside->stop, __ATOMIC_RELAXED)) {
+		rc = test_heap_open(&heap, 0);
+		if (rc)
+			break;
+		rc = heap_automatic(heap.session, true);
+		for (i = 0; i < 50 && !rc; i++) {
+			rc = container_create(heap.session, 1 + i, &ring);
+			rc = rc ?: ref_set(heap.session, ring, 0, ring, NULL);
+			rc = rc ?: object_put(heap.session, ring);
+		}
+		test_heap_close(&heap);
+		beside->rounds++;
+	}
+	beside->rc = rc;
+	return NULL;
+}
+
+TEST_F_TIMEOUT(automatic, heaps_come_and_go_while_memory_is_short, 60)
+{
+	struct beside beside[2] = {};
+	pthread_t thread[2];
+	__u64 end;
+	int i;
+
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, heaps_come_and_go, &beside[i]));
+	end = now_ns() + 2000000000ULL;
+	while (now_ns() < end)
+		ask_for_memory(_metadata);
+	for (i = 0; i < 2; i++)
+		__atomic_store_n(&beside[i].stop, 1, __ATOMIC_RELAXED);
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, pthread_join(thread[i], NULL));
+		EXPECT_EQ(0, beside[i].rc);
+		EXPECT_LT(0, beside[i].rounds);
+	}
 }
 
 TEST_HARNESS_MAIN

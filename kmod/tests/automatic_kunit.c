@@ -23,18 +23,6 @@ static int automatic_init(struct kunit *test)
 	return 0;
 }
 
-/* Containers that nothing but themselves refers to: candidates, all of them garbage */
-static void rings_drop(struct kunit *test, u32 count)
-{
-	u64 handle;
-
-	while (count--) {
-		handle = pom_fixture_create(test, 1, 0);
-		KUNIT_ASSERT_EQ(test, pom_fixture_set_ref(test->priv, handle, 0, handle), 0);
-		pom_fixture_put(test, handle);
-	}
-}
-
 /* Containers that live, and are no candidates */
 static void containers_hold(struct kunit *test, u32 count)
 {
@@ -81,10 +69,10 @@ static void many_candidates_are_collected(struct kunit *test)
 	struct pom_fixture *f = test->priv;
 
 	f->heap->gc.toll = POM_CANDIDATES_FEW;
-	rings_drop(test, POM_CANDIDATES_FEW);
+	pom_fixture_drop_rings(test, POM_CANDIDATES_FEW);
 	KUNIT_EXPECT_EQ(test, collections(test), 0ULL);
 	KUNIT_EXPECT_EQ(test, f->heap->objects, (u64)POM_CANDIDATES_FEW);
-	rings_drop(test, 1);
+	pom_fixture_drop_rings(test, 1);
 	KUNIT_EXPECT_EQ(test, collections(test), 1ULL);
 	KUNIT_EXPECT_EQ(test, f->heap->objects, 0ULL);
 }
@@ -95,9 +83,9 @@ static void a_quarter_of_what_lives_is_many(struct kunit *test)
 
 	/* With the candidates, which live until they are found, FEW * 4 + n of them */
 	containers_hold(test, FEW * 12);
-	rings_drop(test, FEW * 4);
+	pom_fixture_drop_rings(test, FEW * 4);
 	KUNIT_EXPECT_EQ(test, collections(test), 0ULL);
-	rings_drop(test, 1);
+	pom_fixture_drop_rings(test, 1);
 	KUNIT_EXPECT_EQ(test, collections(test), 1ULL);
 	KUNIT_EXPECT_EQ(test, f->heap->objects, FEW * 12ULL);
 }
@@ -107,14 +95,14 @@ static void none_when_told_not_to(struct kunit *test)
 	struct pom_fixture *f = test->priv;
 
 	f->heap->gc.enabled = false;
-	rings_drop(test, FEW * 2);
+	pom_fixture_drop_rings(test, FEW * 2);
 	KUNIT_EXPECT_EQ(test, collections(test), 0ULL);
 	f->heap->gc.enabled = true;
 	f->heap->gc.threshold[0] = 0;
-	rings_drop(test, FEW * 2);
+	pom_fixture_drop_rings(test, FEW * 2);
 	KUNIT_EXPECT_EQ(test, collections(test), 0ULL);
 	f->heap->gc.threshold[0] = U32_MAX;
-	rings_drop(test, 1);
+	pom_fixture_drop_rings(test, 1);
 	KUNIT_EXPECT_EQ(test, collections(test), 1ULL);
 }
 
@@ -128,9 +116,9 @@ static void permanent_candidates_do_not_count(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, pom_freeze(f->heap, true), 0);
 	KUNIT_EXPECT_EQ(test, gc->frozen, (u64)FEW);
-	rings_drop(test, FEW);
+	pom_fixture_drop_rings(test, FEW);
 	KUNIT_EXPECT_EQ(test, collections(test), 0ULL);
-	rings_drop(test, 1);
+	pom_fixture_drop_rings(test, 1);
 	KUNIT_EXPECT_EQ(test, collections(test), 1ULL);
 
 	/* Frozen first, candidates then */
@@ -144,9 +132,9 @@ static void permanent_candidates_do_not_count(struct kunit *test)
 	for (i = 0; i < FEW; i++)
 		child_touch(test, parent, i);
 	KUNIT_EXPECT_EQ(test, gc->frozen, (u64)FEW);
-	rings_drop(test, FEW);
+	pom_fixture_drop_rings(test, FEW);
 	KUNIT_EXPECT_EQ(test, collections(test), 2ULL);
-	rings_drop(test, 1);
+	pom_fixture_drop_rings(test, 1);
 	KUNIT_EXPECT_EQ(test, collections(test), 3ULL);
 
 	/* And when they go, they are gone. */
@@ -168,25 +156,26 @@ static void what_the_last_collection_left_does_not_count(struct kunit *test)
 	gc->enabled = false;
 	/* Stamped first, then touched; what is behind is more than some slices. */
 	parent = family_build(test, 2 * FEW);
-	rings_drop(test, 40 * POM_SLICE);
+	pom_fixture_drop_rings(test, 40 * POM_SLICE);
 	pom_collector_start(test, &collector);
 	collector.generation = 2;
 	pom_collector_slice(&collector);
 	KUNIT_EXPECT_EQ(test, gc->phase, POM_TRACE);
 	for (i = 0; i < 2 * FEW; i++)
 		child_touch(test, parent, i);
-	while (READ_ONCE(gc->phase) != POM_IDLE)
-		pom_collector_slice(&collector);
 	pom_collector_stop(&collector);
+	/* The worker finishes it. The collector might begin another one behind it. */
+	queue_work(f->heap->wq, &f->heap->collect);
+	KUNIT_EXPECT_EQ(test, collections(test), 1ULL);
 	KUNIT_EXPECT_EQ(test, gc->left, 2ULL * FEW);
 	KUNIT_EXPECT_EQ(test, gc->candidates, 2ULL * FEW);
 	KUNIT_EXPECT_EQ(test, f->heap->objects, 2ULL * FEW + 1);
 
 	gc->enabled = true;
 	gc->toll = 3 * FEW;	/* more than a quarter of what lives */
-	rings_drop(test, 3 * FEW);
+	pom_fixture_drop_rings(test, 3 * FEW);
 	KUNIT_EXPECT_EQ(test, collections(test), 1ULL);
-	rings_drop(test, 1);
+	pom_fixture_drop_rings(test, 1);
 	KUNIT_EXPECT_EQ(test, collections(test), 2ULL);
 	KUNIT_EXPECT_EQ(test, gc->left, 0ULL);
 }
@@ -198,7 +187,7 @@ static void what_is_left_never_grows_by_a_younger_collection(struct kunit *test)
 	struct pom_gc *gc = &f->heap->gc;
 
 	gc->enabled = false;
-	rings_drop(test, FEW);
+	pom_fixture_drop_rings(test, FEW);
 	gc->left = FEW - 1;
 	pom_fixture_collect(test, 0);
 	KUNIT_EXPECT_EQ(test, gc->left, 0ULL);
@@ -237,7 +226,7 @@ static void collection_begin(struct kunit *test, struct pom_collector *collector
 	struct pom_gc *gc = &f->heap->gc;
 
 	gc->enabled = false;
-	rings_drop(test, rings);
+	pom_fixture_drop_rings(test, rings);
 	pom_collector_start(test, collector);
 	collector->generation = 2;
 	pom_collector_slice(collector);
@@ -320,7 +309,7 @@ static void what_dies_in_create_is_freed(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, pom_fixture_set_ref(f, garbage, 1, old), 0);
 	pom_fixture_put(test, old);
 	pom_fixture_put(test, garbage);
-	rings_drop(test, 40 * POM_SLICE);
+	pom_fixture_drop_rings(test, 40 * POM_SLICE);
 	pom_collector_start(test, &collector);
 	pom_collector_slice(&collector);
 	KUNIT_ASSERT_EQ(test, gc->phase, POM_TRACE);
@@ -349,13 +338,13 @@ static void nobody_creates_faster_than_is_collected(struct kunit *test)
 	collection_begin(test, &collector, first);
 	for (round = 0; round < 12; round++) {
 		for (i = 0; gc->phase != POM_IDLE; i++) {
-			rings_drop(test, 1);
+			pom_fixture_drop_rings(test, 1);
 			KUNIT_ASSERT_LE(test, f->heap->objects, 2 * gc->run.lived);
 		}
 		KUNIT_ASSERT_LT(test, (u64)i, gc->run.lived);
 		/* As long as there is more than the slices that the collector may do. */
 		if (f->heap->objects < first / 4)
-			rings_drop(test, first);
+			pom_fixture_drop_rings(test, first);
 		pom_collector_slice(&collector);
 	}
 	pom_collector_stop(&collector);

@@ -303,6 +303,22 @@ int pom_fixture_get_ref(struct pom_fixture *f, u64 from, u32 slot, u64 *to)
 }
 
 /**
+ * pom_fixture_drop_rings - make garbage
+ * @test: the test
+ * @count: of so many containers that only they themselves refer to
+ */
+void pom_fixture_drop_rings(struct kunit *test, u32 count)
+{
+	u64 handle;
+
+	while (count--) {
+		handle = pom_fixture_create(test, 1, 0);
+		KUNIT_ASSERT_EQ(test, pom_fixture_set_ref(test->priv, handle, 0, handle), 0);
+		pom_fixture_put(test, handle);
+	}
+}
+
+/**
  * pom_fixture_find - find an object
  * @f: the fixture
  * @handle: any number

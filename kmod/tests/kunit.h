@@ -98,6 +98,7 @@ bool pom_fixture_event(struct pom_fixture *f, struct pom_watch *event);
 void pom_fixture_put(struct kunit *test, u64 handle);
 int pom_fixture_set_ref(struct pom_fixture *f, u64 from, u32 slot, u64 to);
 int pom_fixture_get_ref(struct pom_fixture *f, u64 from, u32 slot, u64 *to);
+void pom_fixture_drop_rings(struct kunit *test, u32 count);
 int pom_fixture_find(struct pom_fixture *f, u64 handle, struct pom_object *obj);
 u64 pom_fixture_collect(struct kunit *test, u32 generation);
 int pom_fixture_take(struct pom_fixture *f, struct pom_space *space, u64 size,

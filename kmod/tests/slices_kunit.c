@@ -418,19 +418,6 @@ static void take_ref(struct kunit *test, u64 from, u64 expected)
 	KUNIT_EXPECT_EQ(test, handle, expected);
 }
 
-/* Garbage that a collection has to go through: more than one slice of it */
-static void rings_drop(struct kunit *test)
-{
-	u64 handle;
-	u32 i;
-
-	for (i = 0; i < POM_SLICE; i++) {
-		handle = pom_fixture_create(test, 1, 0);
-		set_ref(test, handle, handle);
-		pom_fixture_put(test, handle);
-	}
-}
-
 /*
  * A candidate that the collection has not come to is taken from its only holder,
  * into a ring with a newborn. It survives, by what the collection does not trace.
@@ -443,11 +430,11 @@ static void what_names_a_newborn_is_looked_at_again(struct kunit *test)
 
 	pom_collector_start(test, &w->collector);
 	holder = pom_fixture_create(test, 1, 0);
-	rings_drop(test);
+	pom_fixture_drop_rings(test, POM_SLICE);	/* more than a slice */
 	old = pom_fixture_create(test, 1, 0);
 	set_ref(test, holder, old);
 	pom_fixture_put(test, old);	/* a decrement: it is a candidate */
-	rings_drop(test);
+	pom_fixture_drop_rings(test, POM_SLICE);
 
 	pom_collector_slice(&w->collector);
 	take_ref(test, holder, old);
@@ -477,7 +464,6 @@ static void what_freeze_ends_leaves_nothing(struct kunit *test)
 	struct pom_gc *gc = &w->f->heap->gc;
 	u64 outside, garbage;
 	bool amid;
-	u32 i;
 
 	pom_collector_start(test, &w->collector);
 	outside = pom_fixture_create(test, 1, 0);
@@ -491,8 +477,7 @@ static void what_freeze_ends_leaves_nothing(struct kunit *test)
 	pom_fixture_put(test, outside);
 	pom_fixture_put(test, garbage);
 	/* Where the collector has a processor of its own it may do some more slices. */
-	for (i = 0; i < 40; i++)
-		rings_drop(test);
+	pom_fixture_drop_rings(test, 40 * POM_SLICE);
 
 	pom_heap_lock(w->f->heap);
 	gc->epoch = U32_MAX - 1;
