@@ -404,3 +404,19 @@ void pom_fixture_trim(struct pom_fixture *f)
 	pom_pool_trim(&f->heap->space[POM_DATA]);
 	pom_heap_unlock(f->heap);
 }
+
+/**
+ * pom_fixture_verify - recount the heap
+ * @f: the fixture
+ * @text: POM_VERDICT bytes
+ *
+ * Return: what verify says, without the end of the line.
+ */
+char *pom_fixture_verify(struct pom_fixture *f, char *text)
+{
+	struct seq_file m = { .private = f->heap, .buf = text, .size = POM_VERDICT - 1 };
+
+	pom_verify_show(&m, NULL);
+	text[min_t(size_t, m.count, POM_VERDICT - 1)] = 0;
+	return strim(text);
+}

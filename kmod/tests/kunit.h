@@ -83,6 +83,9 @@ static inline bool pom_same(struct pom_differs *differs, const char *what, u64 g
 			      ##__VA_ARGS__);						\
 } while (0)
 
+/* Room for what verify says */
+#define POM_VERDICT	256
+
 extern unsigned long pom_random_seed;
 extern unsigned int pom_order_blocks;
 
@@ -106,6 +109,7 @@ int pom_fixture_take(struct pom_fixture *f, struct pom_space *space, u64 size,
 void pom_fixture_give(struct pom_fixture *f, struct pom_space *space,
 		      const struct pom_block *block);
 void pom_fixture_trim(struct pom_fixture *f);
+char *pom_fixture_verify(struct pom_fixture *f, char *text);
 
 void pom_collector_start(struct kunit *test, struct pom_collector *c);
 void pom_collector_slice(struct pom_collector *c);

@@ -41,6 +41,7 @@ struct world {
 
 	struct pom_collector collector;
 	u64 between;		/* operations between slices */
+	char verdict[POM_VERDICT];
 };
 
 static u32 below(struct world *w, u32 limit)
@@ -304,6 +305,17 @@ static bool world_same(struct world *w, bool nothing_else)
 	return same(w, "objects", w->f->heap->objects, bitmap_weight(w->reach, NODES));
 }
 
+/* What is linked through the side headers is linked well in the middle, too. */
+static bool world_verified(struct world *w)
+{
+	const char *says = pom_fixture_verify(w->f, w->verdict);
+
+	if (!strcmp(says, "ok"))
+		return true;
+	pr_err("%s\n", says);
+	return same(w, "verify", false, true);
+}
+
 /* As many objects as there can be, in a tangle of which little is held. */
 static bool world_build(struct world *w)
 {
@@ -339,7 +351,7 @@ static bool collection_run(struct world *w)
 		for (i = 0; i < steps; i++)
 			if (!client_step(w))
 				return false;
-		if (!world_same(w, false))
+		if (!world_same(w, false) || !world_verified(w))
 			return false;
 	} while (below(w, 64));
 	return true;

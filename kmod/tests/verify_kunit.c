@@ -4,12 +4,9 @@
  * at a time, in a heap that has one of everything; it must say so, and find
  * the heap in order again when that was undone.
  */
-#include <linux/seq_file.h>
 #include <linux/slab.h>
 
 #include "kunit.h"
-
-#define ROOM	256
 
 /**
  * struct scene - a heap that has one of everything
@@ -262,41 +259,30 @@ static void scene_build(struct kunit *test, struct scene *s)
 	scene_find(test, pom_fixture_create(test, 1, 2 * POM_POOL_BYTES), &s->run);
 }
 
-/* What verify says, without the end of the line */
-static char *verdict(struct kunit *test, struct pom_heap *heap, char *text)
-{
-	struct seq_file m = { .private = heap, .buf = text, .size = ROOM };
-
-	pom_verify_show(&m, NULL);
-	KUNIT_ASSERT_LT(test, m.count, (size_t)ROOM);
-	text[m.count] = 0;
-	return strim(text);
-}
-
 static void verify_finds(struct kunit *test)
 {
 	const struct change *change = test->param_value;
 	struct scene s = {};
-	char *text = kunit_kzalloc(test, ROOM, GFP_KERNEL);
+	char *text = kunit_kzalloc(test, POM_VERDICT, GFP_KERNEL);
 	char *says;
 
 	KUNIT_ASSERT_NOT_NULL(test, text);
 	if (change->debug && !POM_DEBUG)
 		kunit_skip(test, "only a debug build has red zones");
 	scene_build(test, &s);
-	KUNIT_EXPECT_STREQ(test, verdict(test, s.heap, text), "ok");
+	KUNIT_EXPECT_STREQ(test, pom_fixture_verify(test->priv, text), "ok");
 
 	pom_heap_lock(s.heap);
 	change->make(&s, 1);
 	pom_heap_unlock(s.heap);
-	says = verdict(test, s.heap, text);
+	says = pom_fixture_verify(test->priv, text);
 	KUNIT_EXPECT_NOT_NULL_MSG(test, strstr(says, change->says), "says \"%s\", not \"%s\"",
 				  says, change->says);
 
 	pom_heap_lock(s.heap);
 	change->make(&s, -1);
 	pom_heap_unlock(s.heap);
-	KUNIT_EXPECT_STREQ(test, verdict(test, s.heap, text), "ok");
+	KUNIT_EXPECT_STREQ(test, pom_fixture_verify(test->priv, text), "ok");
 }
 
 static void change_name(const struct change *change, char *name)
