@@ -16,6 +16,7 @@
  * @child: a candidate of the oldest generation; names @young
  * @young: a candidate too, and young
  * @run: a large object
+ * @watched: held weakly, with a finalizer; one of its kind is a FINALIZE event
  * @spare: what a change keeps until it is undone
  */
 struct scene {
@@ -25,6 +26,7 @@ struct scene {
 	struct pom_object child;
 	struct pom_object young;
 	struct pom_object run;
+	struct pom_object watched;
 	u64 spare;
 };
 
@@ -183,6 +185,53 @@ static void number_of_permanent_candidates(struct scene *s, int by)
 	s->heap->gc.frozen += by;
 }
 
+static void flag_of_a_finalizer(struct scene *s, int by)
+{
+	s->watched.side->state ^= POM_FINALIZE;
+}
+
+static void flag_of_watches(struct scene *s, int by)
+{
+	s->parent.side->state ^= POM_WATCHED;
+}
+
+static void watches_of_a_session(struct scene *s, int by)
+{
+	s->session->nr_watches += by;
+}
+
+static void events_of_a_session(struct scene *s, int by)
+{
+	s->session->nr_events += by;
+}
+
+static void weak_holds_of_a_heap(struct scene *s, int by)
+{
+	s->heap->nr_watches[POM_WATCH_WEAK] += by;
+}
+
+static struct pom_watch *first_event(struct scene *s)
+{
+	return list_first_entry(&s->session->events, struct pom_watch, entry);
+}
+
+static void event_of_the_dead(struct scene *s, int by)
+{
+	first_event(s)->handle += (u64)by << 32;
+}
+
+static void event_that_does_not_count(struct scene *s, int by)
+{
+	first_event(s)->kind = by > 0 ? POM_WATCH_WEAK : POM_WATCH_FINALIZE;
+}
+
+static void watch_of_no_block(struct scene *s, int by)
+{
+	struct pom_watch *watch = list_first_entry(&s->session->watches, struct pom_watch, entry);
+
+	watch->handle ^= 1;
+}
+
 static void red_zone(struct scene *s, int by)
 {
 	struct pom_block *block = &s->parent.block;
@@ -221,6 +270,14 @@ static const struct change {
 	{ "end_of_a_list", end_of_a_list, "ends at" },
 	{ "number_of_candidates", number_of_candidates, "candidates" },
 	{ "number_of_permanent_candidates", number_of_permanent_candidates, "permanent" },
+	{ "flag_of_a_finalizer", flag_of_a_finalizer, "does not tell its watches" },
+	{ "flag_of_watches", flag_of_watches, "does not tell its watches" },
+	{ "watches_of_a_session", watches_of_a_session, ": watches" },
+	{ "events_of_a_session", events_of_a_session, ", events" },
+	{ "weak_holds_of_a_heap", weak_holds_of_a_heap, "watches of kind 1" },
+	{ "event_of_the_dead", event_of_the_dead, "is to finalize what is dead" },
+	{ "event_that_does_not_count", event_that_does_not_count, "ext is 1 more" },
+	{ "watch_of_no_block", watch_of_no_block, "watches no block" },
 	{ "red_zone", red_zone, "somebody wrote behind it", true },
 };
 
@@ -234,6 +291,18 @@ static void scene_set(struct kunit *test, u64 object, u64 value)
 static void scene_find(struct kunit *test, u64 handle, struct pom_object *obj)
 {
 	KUNIT_ASSERT_EQ(test, pom_fixture_find(test->priv, handle, obj), 0);
+}
+
+/* One that is watched, and one whose finalizer is due */
+static void scene_watch(struct kunit *test, struct scene *s)
+{
+	struct pyobjmem_create what = { .slots = 1, .flags = PYOBJMEM_CREATE_FINALIZE };
+	u64 due = pom_fixture_make(test->priv, &what);
+	u64 watched = pom_fixture_make(test->priv, &what);
+
+	KUNIT_ASSERT_EQ(test, pom_fixture_weak(test->priv, watched, 1), 0);
+	pom_fixture_put(test, due);
+	scene_find(test, watched, &s->watched);
 }
 
 static void scene_build(struct kunit *test, struct scene *s)
@@ -257,6 +326,7 @@ static void scene_build(struct kunit *test, struct scene *s)
 	scene_find(test, child, &s->child);
 	scene_find(test, young, &s->young);
 	scene_find(test, pom_fixture_create(test, 1, 2 * POM_POOL_BYTES), &s->run);
+	scene_watch(test, s);
 }
 
 static void verify_finds(struct kunit *test)
