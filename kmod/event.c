@@ -220,12 +220,14 @@ __poll_t pom_poll(struct file *file, struct poll_table_struct *table)
 	struct pom_heap *heap = pom_session_heap(session);
 	__poll_t mask = 0;
 
-	if (session->mm != current->mm || !heap)
+	if (session->mm != current->mm)
 		return EPOLLERR;
+	if (!heap)
+		return READ_ONCE(session->ended) ? EPOLLHUP : EPOLLERR;
 	poll_wait(file, pom_session_wait(session), table);
-	if (event_pending(session, heap))
-		mask |= EPOLLIN | EPOLLRDNORM;
 	if (READ_ONCE(session->ended))
 		mask |= EPOLLHUP;
+	else if (event_pending(session, heap))
+		mask |= EPOLLIN | EPOLLRDNORM;
 	return mask;
 }
