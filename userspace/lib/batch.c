@@ -186,7 +186,7 @@ static void enter_takes(struct pyobjmem_batcher *batcher, uint32_t done)
 			continue;
 		batcher->pending[i].surplus = pyobjmem_table_add(&session->table, *handle);
 	}
-	pyobjmem_table_unreserve(&session->table, batcher->gains);
+	pyobjmem_map_unreserve(&session->table, batcher->gains);
 	pthread_mutex_unlock(&session->lock);
 }
 
@@ -322,7 +322,7 @@ static int prepare(struct pyobjmem_batcher *batcher)
 	if (error || !batcher->gains)
 		return error;
 	pthread_mutex_lock(&session->lock);
-	error = pyobjmem_table_reserve(&session->table, batcher->gains);
+	error = pyobjmem_map_reserve(&session->table, batcher->gains);
 	pthread_mutex_unlock(&session->lock);
 	return error;
 }

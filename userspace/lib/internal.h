@@ -3,7 +3,8 @@
  * What the files of libpyobjmem share. None of it is exported.
  *
  *	sys.c		the system calls on the device; tests put another in its place
- *	table.c		what the session holds and how often; no locks, no system calls
+ *	map.c		records by 64-bit keys; no locks, no system calls
+ *	table.c		what the session holds and how often, a map; no system calls
  *	session.c	sessions and heaps; takes that are gained and given back
  *	object.c	operations on objects and roots
  *	ticket.c	tickets, and descriptors over sockets
@@ -82,11 +83,41 @@ void pyobjmem_sys_close(int fd);
 void *pyobjmem_sys_alloc(size_t size);
 void *pyobjmem_sys_realloc(void *memory, size_t size);
 
+/* --- map.c ---------------------------------------------------------------- */
+
+/**
+ * struct pyobjmem_map - records by their keys
+ * @records: open addressing, linear probing
+ * @record_size: size of one. Its first member is the key, a uint64_t, 0 in an
+ *	empty place.
+ * @size: places of @records, 0 or a power of two
+ * @used: records
+ * @reserved: records for which there is room besides
+ */
+struct pyobjmem_map {
+	char *records;
+	size_t record_size;
+	size_t size;
+	size_t used;
+	size_t reserved;
+};
+
+/* An empty map of records of a type */
+#define MAP_OF(type)	((struct pyobjmem_map){ .record_size = sizeof(type) })
+
+int pyobjmem_map_reserve(struct pyobjmem_map *map, size_t n);
+void pyobjmem_map_unreserve(struct pyobjmem_map *map, size_t n);
+void *pyobjmem_map_enter(struct pyobjmem_map *map, uint64_t key);
+void *pyobjmem_map_find(const struct pyobjmem_map *map, uint64_t key);
+void pyobjmem_map_remove(struct pyobjmem_map *map, void *record);
+void pyobjmem_map_clear(struct pyobjmem_map *map);
+void pyobjmem_map_destroy(struct pyobjmem_map *map);
+
 /* --- table.c -------------------------------------------------------------- */
 
 /**
  * struct pyobjmem_entry - an object that the session holds
- * @handle: which; PYOBJMEM_NONE in an empty place
+ * @handle: which
  * @count: how often the program and batchers hold it, at least 1. 64 bits do not
  *	overflow in a lifetime.
  * @lent: how many of these holds belong to batchers, which will put them
@@ -99,30 +130,12 @@ struct pyobjmem_entry {
 	uint32_t takes;
 };
 
-/**
- * struct pyobjmem_table - all objects that the session holds
- * @entries: open addressing, linear probing
- * @size: places of @entries, 0 or a power of two
- * @used: entries
- * @reserved: entries for which there is room besides
- */
-struct pyobjmem_table {
-	struct pyobjmem_entry *entries;
-	size_t size;
-	size_t used;
-	size_t reserved;
-};
-
-int pyobjmem_table_reserve(struct pyobjmem_table *table, size_t n);
-void pyobjmem_table_unreserve(struct pyobjmem_table *table, size_t n);
-unsigned int pyobjmem_table_add(struct pyobjmem_table *table, uint64_t handle);
-int pyobjmem_table_get(struct pyobjmem_table *table, uint64_t handle);
-int pyobjmem_table_put(struct pyobjmem_table *table, uint64_t handle);
-int pyobjmem_table_lend(struct pyobjmem_table *table, uint64_t handle);
-int pyobjmem_table_put_lent(struct pyobjmem_table *table, uint64_t handle);
-uint64_t pyobjmem_table_count(const struct pyobjmem_table *table, uint64_t handle);
-void pyobjmem_table_clear(struct pyobjmem_table *table);
-void pyobjmem_table_destroy(struct pyobjmem_table *table);
+unsigned int pyobjmem_table_add(struct pyobjmem_map *table, uint64_t handle);
+int pyobjmem_table_get(struct pyobjmem_map *table, uint64_t handle);
+int pyobjmem_table_put(struct pyobjmem_map *table, uint64_t handle);
+int pyobjmem_table_lend(struct pyobjmem_map *table, uint64_t handle);
+int pyobjmem_table_put_lent(struct pyobjmem_map *table, uint64_t handle);
+uint64_t pyobjmem_table_count(const struct pyobjmem_map *table, uint64_t handle);
 
 /* --- session.c ------------------------------------------------------------ */
 
@@ -141,7 +154,7 @@ struct pyobjmem {
 	pthread_mutex_t lock;
 	uint64_t heap;
 	uint32_t rights;
-	struct pyobjmem_table table;
+	struct pyobjmem_map table;
 };
 
 int pyobjmem_take(struct pyobjmem *session, unsigned long command, void *argument,

@@ -28,7 +28,7 @@ int pyobjmem_take(struct pyobjmem *session, unsigned long command, void *argumen
 	int error;
 
 	pthread_mutex_lock(&session->lock);
-	error = pyobjmem_table_reserve(&session->table, 1);
+	error = pyobjmem_map_reserve(&session->table, 1);
 	pthread_mutex_unlock(&session->lock);
 	if (error)
 		return error;
@@ -38,7 +38,7 @@ int pyobjmem_take(struct pyobjmem *session, unsigned long command, void *argumen
 	pthread_mutex_lock(&session->lock);
 	if (!error && *handle != PYOBJMEM_NONE)
 		surplus = pyobjmem_table_add(&session->table, *handle);
-	pyobjmem_table_unreserve(&session->table, 1);
+	pyobjmem_map_unreserve(&session->table, 1);
 	pthread_mutex_unlock(&session->lock);
 	if (surplus)
 		pyobjmem_give_back(session, *handle, surplus);
@@ -100,6 +100,7 @@ static int session_new(int fd, struct pyobjmem **out)
 	if (!session)
 		return -ENOMEM;
 	session->fd = fd;
+	session->table = MAP_OF(struct pyobjmem_entry);
 	pthread_mutex_init(&session->lock, NULL);
 	*out = session;
 	return 0;
@@ -137,7 +138,7 @@ API void pyobjmem_close(struct pyobjmem *session)
 	if (!session)
 		return;
 	pyobjmem_sys_close(session->fd);
-	pyobjmem_table_destroy(&session->table);
+	pyobjmem_map_destroy(&session->table);
 	pthread_mutex_destroy(&session->lock);
 	free(session);
 }
@@ -164,7 +165,7 @@ API int pyobjmem_leave(struct pyobjmem *session)
 	 * table: of no use, and of no harm, as the session never joins again.
 	 */
 	pthread_mutex_lock(&session->lock);
-	pyobjmem_table_clear(&session->table);
+	pyobjmem_map_clear(&session->table);
 	pthread_mutex_unlock(&session->lock);
 	return 0;
 }

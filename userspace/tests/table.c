@@ -6,16 +6,16 @@
 
 #include "unit.h"
 
-static void enter(struct pyobjmem_table *table, uint64_t handle)
+static void enter(struct pyobjmem_map *table, uint64_t handle)
 {
-	CHECK_EQUAL(0, pyobjmem_table_reserve(table, 1));
+	CHECK_EQUAL(0, pyobjmem_map_reserve(table, 1));
 	pyobjmem_table_add(table, handle);
-	pyobjmem_table_unreserve(table, 1);
+	pyobjmem_map_unreserve(table, 1);
 }
 
 static void table_counts(void)
 {
-	struct pyobjmem_table table = { 0 };
+	struct pyobjmem_map table = MAP_OF(struct pyobjmem_entry);
 
 	CHECK_EQUAL(-ENOENT, pyobjmem_table_get(&table, 5));
 	CHECK_EQUAL(-ENOENT, pyobjmem_table_put(&table, 5));
@@ -27,15 +27,15 @@ static void table_counts(void)
 	CHECK_EQUAL(-ENOENT, pyobjmem_table_put(&table, 5));
 	CHECK_EQUAL(0, pyobjmem_table_count(&table, 5));
 	CHECK_EQUAL(-ENOENT, pyobjmem_table_put(&table, PYOBJMEM_NONE));
-	pyobjmem_table_destroy(&table);
+	pyobjmem_map_destroy(&table);
 }
 
 static void table_gathers_takes(void)
 {
-	struct pyobjmem_table table = { 0 };
+	struct pyobjmem_map table = MAP_OF(struct pyobjmem_entry);
 	unsigned int i;
 
-	CHECK_EQUAL(0, pyobjmem_table_reserve(&table, 1));
+	CHECK_EQUAL(0, pyobjmem_map_reserve(&table, 1));
 	for (i = 1; i < TAKES_MAX; i++)
 		CHECK_EQUAL(0, pyobjmem_table_add(&table, 9));
 	/* 31 are in the table; the next one makes all but one superfluous. */
@@ -50,7 +50,7 @@ static void table_gathers_takes(void)
 	CHECK_EQUAL(0, pyobjmem_table_put(&table, 9));
 	CHECK_EQUAL(0, pyobjmem_table_put(&table, 9));
 	CHECK_EQUAL(3, pyobjmem_table_put(&table, 9));
-	pyobjmem_table_destroy(&table);
+	pyobjmem_map_destroy(&table);
 }
 
 /* Against plain arrays; handles that collide, growth and shrinking included. */
@@ -59,7 +59,7 @@ static void table_random(void)
 	enum { HANDLES = 3000, STEPS = 400000 };
 	static unsigned int count[HANDLES];
 	static unsigned int takes[HANDLES];
-	struct pyobjmem_table table = { 0 };
+	struct pyobjmem_map table = MAP_OF(struct pyobjmem_entry);
 	uint64_t seed = 42, handle;
 	unsigned int i, k, surplus;
 	int result;
@@ -73,9 +73,9 @@ static void table_random(void)
 		switch ((random_next(&seed) >> 20) % (grow ? 3 : 8)) {
 		case 0:
 		case 1:
-			CHECK_EQUAL(0, pyobjmem_table_reserve(&table, 1));
+			CHECK_EQUAL(0, pyobjmem_map_reserve(&table, 1));
 			surplus = pyobjmem_table_add(&table, handle);
-			pyobjmem_table_unreserve(&table, 1);
+			pyobjmem_map_unreserve(&table, 1);
 			count[k]++;
 			takes[k]++;
 			CHECK(surplus < takes[k]);
@@ -111,18 +111,18 @@ static void table_random(void)
 	}
 	CHECK_EQUAL(0, table.used);
 	CHECK(table.size <= 128);
-	pyobjmem_table_destroy(&table);
+	pyobjmem_map_destroy(&table);
 }
 
 static void table_reservation_holds(void)
 {
-	struct pyobjmem_table table = { 0 };
+	struct pyobjmem_map table = MAP_OF(struct pyobjmem_entry);
 	unsigned int i;
 
 	fake_reset();
-	CHECK_EQUAL(0, pyobjmem_table_reserve(&table, 500));
+	CHECK_EQUAL(0, pyobjmem_map_reserve(&table, 500));
 	fake_fail_alloc(0);
-	CHECK_EQUAL(-ENOMEM, pyobjmem_table_reserve(&table, 500));
+	CHECK_EQUAL(-ENOMEM, pyobjmem_map_reserve(&table, 500));
 	CHECK_EQUAL(500, table.reserved);
 	fake_fail_alloc(0);
 	for (i = 1; i <= 500; i++)
@@ -133,7 +133,7 @@ static void table_reservation_holds(void)
 	for (i = 1; i <= 500; i++)
 		pyobjmem_table_add(&table, i);
 	CHECK_EQUAL(500, table.used);
-	pyobjmem_table_destroy(&table);
+	pyobjmem_map_destroy(&table);
 }
 
 const struct test table_tests[] = {
