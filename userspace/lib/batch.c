@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Batches: operations are queued as the entries that the kernel wants, and sent
- * when asked for or when no more fit. Queueing allocates nothing.
+ * Batches: queues of operations are sent, and what comes of it.
  *
  * The takes that operations gain are entered in the session's table when the
  * results are there. Puts go the other way: what is put belongs to the batcher
@@ -12,89 +11,14 @@
  * (internal.h says why) until the operations ahead of it took place.
  */
 #include <errno.h>
-#include <limits.h>
-#include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "internal.h"
-
-#define NO_INDEX	(-1)
-
-/* Words for payloads and edges, which begin at full words. */
-#define STORE_WORDS	(PYOBJMEM_BATCH_BYTES / 8)
-
-/**
- * struct pending - where the output of a queued operation goes
- * @out: a handle, or struct pyobjmem_extent; NULL if nobody wants it
- * @index: of the operation, NO_INDEX for a put
- * @surplus: takes of what it gained that are more than needed
- */
-struct pending {
-	void *out;
-	int index;
-	unsigned int surplus;
-};
-
-/**
- * struct failure - an operation that failed
- * @index: of the operation
- * @error: its negative errno
- */
-struct failure {
-	int index;
-	int error;
-};
-
-/**
- * struct pyobjmem_batcher - a queue of operations, and the results since a flush
- * @session: where they take place
- * @flags: PYOBJMEM_BATCH_CONTINUE or 0
- * @flushed: what follows is about operations that are over
- * @stopped: no more operations but puts
- * @error: the first error
- * @next: index of the next operation
- * @tried: operations with an index below this were tried
- * @failures: those that failed, by index; all others below @tried succeeded
- * @failed: number of @failures
- * @failures_size: for how many there is room
- * @count: entries in the queue
- * @operations: how many of them are operations, not PUTs
- * @gains: how many of them may give a take
- * @bytes: of their payloads, edges and buffers, as the kernel counts them
- * @stored: words of @store in use
- * @entries: the queue
- * @pending: what belongs to each entry
- * @lent: objects of which the batcher has a hold to put after the operations
- * @lent_count: how many
- * @store: copies of payloads and edges
- */
-struct pyobjmem_batcher {
-	struct pyobjmem *session;
-	uint32_t flags;
-	bool flushed;
-	bool stopped;
-	int error;
-	int next;
-	int tried;
-	struct failure *failures;
-	size_t failed;
-	size_t failures_size;
-	uint32_t count;
-	uint32_t operations;
-	uint32_t gains;
-	size_t bytes;
-	size_t stored;
-	struct pyobjmem_batch_entry entries[PYOBJMEM_BATCH_MAX];
-	struct pending pending[PYOBJMEM_BATCH_MAX];
-	uint64_t lent[PYOBJMEM_BATCH_MAX];
-	uint32_t lent_count;
-	uint64_t store[STORE_WORDS];
-};
+#include "batch.h"
 
 /* --- Results -------------------------------------------------------------- */
 
-static void restart(struct pyobjmem_batcher *batcher)
+/* Begin a new count of operations: what is known about those before is over. */
+void pyobjmem_batch_restart(struct pyobjmem_batcher *batcher)
 {
 	batcher->flushed = false;
 	batcher->stopped = false;
@@ -130,21 +54,6 @@ static int prepare_failures(struct pyobjmem_batcher *batcher)
 	return 0;
 }
 
-/* What an operation gained: where its handle is, or NULL for other operations. */
-static const __u64 *gained(const struct pyobjmem_batch_entry *entry)
-{
-	switch (entry->op) {
-	case PYOBJMEM_OP_CREATE:
-		return &entry->command.create.out_handle;
-	case PYOBJMEM_OP_GET_REF:
-		return &entry->command.get_ref.out_handle;
-	case PYOBJMEM_OP_GET_ROOT:
-		return &entry->command.get_root.out_handle;
-	default:
-		return NULL;
-	}
-}
-
 /* Hand out what an operation returned that took place, or was not to. */
 static void deliver(const struct pyobjmem_batch_entry *entry, void *out)
 {
@@ -166,7 +75,7 @@ static void deliver(const struct pyobjmem_batch_entry *entry, void *out)
 		extent->slots = entry->command.read.out_slots;
 		break;
 	default:
-		*handle = *gained(entry);
+		*handle = *pyobjmem_gained(entry);
 	}
 }
 
@@ -181,7 +90,7 @@ static void enter_takes(struct pyobjmem_batcher *batcher, uint32_t done)
 		return;
 	pthread_mutex_lock(&session->lock);
 	for (i = 0; i < done; i++) {
-		handle = gained(&batcher->entries[i]);
+		handle = pyobjmem_gained(&batcher->entries[i]);
 		if (!handle || batcher->entries[i].out_result || *handle == PYOBJMEM_NONE)
 			continue;
 		batcher->pending[i].surplus = pyobjmem_table_add(&session->table, *handle);
@@ -197,7 +106,7 @@ static void drop_surplus(struct pyobjmem_batcher *batcher, uint32_t done)
 
 	for (i = 0; i < done; i++)
 		if (batcher->pending[i].surplus)
-			pyobjmem_give_back(batcher->session, *gained(&batcher->entries[i]),
+			pyobjmem_give_back(batcher->session, *pyobjmem_gained(&batcher->entries[i]),
 					   batcher->pending[i].surplus);
 }
 
@@ -265,7 +174,7 @@ static void send_puts(struct pyobjmem_batcher *batcher)
 }
 
 /* Queue a PUT, for which there is room. */
-static void append_put(struct pyobjmem_batcher *batcher, uint64_t handle)
+void pyobjmem_batch_append_put(struct pyobjmem_batcher *batcher, uint64_t handle)
 {
 	uint32_t i = batcher->count++;
 
@@ -289,7 +198,7 @@ static void put_lent(struct pyobjmem_batcher *batcher)
 		for (; takes > 0; takes--) {
 			if (batcher->count == PYOBJMEM_BATCH_MAX)
 				send_puts(batcher);
-			append_put(batcher, batcher->lent[i]);
+			pyobjmem_batch_append_put(batcher, batcher->lent[i]);
 		}
 	}
 	batcher->lent_count = 0;
@@ -328,7 +237,7 @@ static int prepare(struct pyobjmem_batcher *batcher)
 }
 
 /* Send what is queued. The results are in @batcher afterwards. */
-static void send_queue(struct pyobjmem_batcher *batcher)
+void pyobjmem_batch_send(struct pyobjmem_batcher *batcher)
 {
 	uint32_t done = 0;
 	int error;
@@ -352,8 +261,8 @@ static void send_queue(struct pyobjmem_batcher *batcher)
 API int pyobjmem_batch_flush(struct pyobjmem_batcher *batcher)
 {
 	if (batcher->flushed)
-		restart(batcher);
-	send_queue(batcher);
+		pyobjmem_batch_restart(batcher);
+	pyobjmem_batch_send(batcher);
 	batcher->flushed = true;
 	return batcher->error;
 }
@@ -407,230 +316,4 @@ API int pyobjmem_batch_result(const struct pyobjmem_batcher *batcher, int index)
 	if (low < batcher->failed && batcher->failures[low].index == index)
 		return batcher->failures[low].error;
 	return 0;
-}
-
-/* --- Queueing ------------------------------------------------------------- */
-
-/*
- * Make room for one more operation with @bytes of payload, edges and buffers,
- * rounded up, as some kernels count them, and count them.
- */
-static int make_room(struct pyobjmem_batcher *batcher, uint64_t bytes)
-{
-	if (batcher->flushed)
-		restart(batcher);
-	if (bytes > PYOBJMEM_BATCH_BYTES)
-		return -E2BIG;
-	bytes = (bytes + 7) / 8 * 8;
-	if (!batcher->stopped && (batcher->count == PYOBJMEM_BATCH_MAX ||
-				  bytes > PYOBJMEM_BATCH_BYTES - batcher->bytes))
-		send_queue(batcher);
-	if (batcher->stopped)
-		return batcher->error;
-	if (batcher->next == INT_MAX)
-		return -EOVERFLOW;
-	batcher->bytes += (size_t)bytes;
-	return 0;
-}
-
-/* Add an operation, for which there is room. Its structure is to be filled in. */
-static union pyobjmem_command *append(struct pyobjmem_batcher *batcher, uint32_t op, void *out)
-{
-	uint32_t i = batcher->count++;
-
-	batcher->entries[i] = (struct pyobjmem_batch_entry){ .op = op };
-	batcher->pending[i] = (struct pending){ .out = out, .index = batcher->next };
-	batcher->operations++;
-	if (gained(&batcher->entries[i]))
-		batcher->gains++;
-	return &batcher->entries[i].command;
-}
-
-/* Copy input of an operation, for which there is room. */
-static __u64 keep(struct pyobjmem_batcher *batcher, const void *data, size_t bytes)
-{
-	void *copy = &batcher->store[batcher->stored];
-
-	if (!data || !bytes)
-		return 0;
-	memcpy(copy, data, bytes);
-	batcher->stored += (bytes + 7) / 8;
-	return pyobjmem_pointer(copy);
-}
-
-API int pyobjmem_batch_create(struct pyobjmem_batcher *batcher,
-			      const struct pyobjmem_object *object, uint64_t *handle)
-{
-	uint64_t edges = object->edges ? object->slots * sizeof(uint64_t) : 0;
-	uint64_t payload = object->payload ? object->payload_size : 0;
-	struct pyobjmem_create *create;
-	int error = make_room(batcher, payload + edges);
-
-	if (error)
-		return error;
-	*handle = PYOBJMEM_NONE;
-	create = &append(batcher, PYOBJMEM_OP_CREATE, handle)->create;
-	create->size = sizeof(*create);
-	create->flags = object->flags;
-	create->payload = keep(batcher, object->payload, (size_t)payload);
-	create->edges = keep(batcher, object->edges, (size_t)edges);
-	create->payload_size = object->payload_size;
-	create->slots = object->slots;
-	create->type = object->type;
-	return batcher->next++;
-}
-
-API int pyobjmem_batch_put(struct pyobjmem_batcher *batcher, uint64_t handle)
-{
-	struct pyobjmem *session = batcher->session;
-	int takes;
-
-	if (batcher->flushed)
-		restart(batcher);
-	if (batcher->lent_count == PYOBJMEM_BATCH_MAX)
-		send_queue(batcher);
-	pthread_mutex_lock(&session->lock);
-	if (batcher->operations) {
-		takes = pyobjmem_table_lend(&session->table, handle);
-		if (!takes)
-			batcher->lent[batcher->lent_count++] = handle;
-	} else {
-		/* Nothing is queued that needs what others hold, too. */
-		takes = pyobjmem_table_put(&session->table, handle);
-	}
-	pthread_mutex_unlock(&session->lock);
-	if (takes < 0)
-		return takes;
-	for (; takes; takes--) {
-		if (batcher->count == PYOBJMEM_BATCH_MAX)
-			send_queue(batcher);
-		append_put(batcher, handle);
-	}
-	return 0;
-}
-
-static int queue_set_ref(struct pyobjmem_batcher *batcher, const struct pyobjmem_set_ref *set,
-			 uint64_t *old)
-{
-	int error = make_room(batcher, 0);
-
-	if (error)
-		return error;
-	if (old)
-		*old = PYOBJMEM_NONE;
-	append(batcher, PYOBJMEM_OP_SET_REF, old)->set_ref = *set;
-	return batcher->next++;
-}
-
-API int pyobjmem_batch_set_ref(struct pyobjmem_batcher *batcher, uint64_t handle, uint32_t slot,
-			       uint64_t value, uint64_t *old)
-{
-	struct pyobjmem_set_ref set = {
-		.size = sizeof(set),
-		.handle = handle,
-		.value = value,
-		.slot = slot,
-	};
-
-	return queue_set_ref(batcher, &set, old);
-}
-
-API int pyobjmem_batch_compare_and_set_ref(struct pyobjmem_batcher *batcher, uint64_t handle,
-					   uint32_t slot, uint64_t expected, uint64_t value,
-					   uint64_t *old)
-{
-	struct pyobjmem_set_ref set = {
-		.size = sizeof(set),
-		.flags = PYOBJMEM_SET_REF_COMPARE,
-		.handle = handle,
-		.value = value,
-		.expected = expected,
-		.slot = slot,
-	};
-
-	return queue_set_ref(batcher, &set, old);
-}
-
-API int pyobjmem_batch_get_ref(struct pyobjmem_batcher *batcher, uint64_t handle, uint32_t slot,
-			       uint64_t *value)
-{
-	struct pyobjmem_get_ref *get;
-	int error = make_room(batcher, 0);
-
-	if (error)
-		return error;
-	*value = PYOBJMEM_NONE;
-	get = &append(batcher, PYOBJMEM_OP_GET_REF, value)->get_ref;
-	get->size = sizeof(*get);
-	get->handle = handle;
-	get->slot = slot;
-	return batcher->next++;
-}
-
-API int pyobjmem_batch_read(struct pyobjmem_batcher *batcher, uint64_t handle, void *buffer,
-			    size_t length, uint64_t offset, struct pyobjmem_extent *extent)
-{
-	struct pyobjmem_read *read;
-	int error = make_room(batcher, length);
-
-	if (error)
-		return error;
-	if (extent)
-		*extent = (struct pyobjmem_extent){ 0 };
-	read = &append(batcher, PYOBJMEM_OP_READ, extent)->read;
-	read->size = sizeof(*read);
-	read->handle = handle;
-	read->buffer = pyobjmem_pointer(buffer);
-	read->offset = offset;
-	read->length = length;
-	return batcher->next++;
-}
-
-API int pyobjmem_batch_write(struct pyobjmem_batcher *batcher, uint64_t handle,
-			     const void *buffer, size_t length, uint64_t offset)
-{
-	struct pyobjmem_write *write;
-	int error = make_room(batcher, length);
-
-	if (error)
-		return error;
-	write = &append(batcher, PYOBJMEM_OP_WRITE, NULL)->write;
-	write->size = sizeof(*write);
-	write->handle = handle;
-	write->buffer = keep(batcher, buffer, length);
-	write->offset = offset;
-	write->length = length;
-	return batcher->next++;
-}
-
-API int pyobjmem_batch_set_root(struct pyobjmem_batcher *batcher, uint32_t root,
-				uint64_t handle, uint64_t *old)
-{
-	struct pyobjmem_set_root *set;
-	int error = make_room(batcher, 0);
-
-	if (error)
-		return error;
-	if (old)
-		*old = PYOBJMEM_NONE;
-	set = &append(batcher, PYOBJMEM_OP_SET_ROOT, old)->set_root;
-	set->size = sizeof(*set);
-	set->handle = handle;
-	set->root = root;
-	return batcher->next++;
-}
-
-API int pyobjmem_batch_get_root(struct pyobjmem_batcher *batcher, uint32_t root,
-				uint64_t *handle)
-{
-	struct pyobjmem_get_root *get;
-	int error = make_room(batcher, 0);
-
-	if (error)
-		return error;
-	*handle = PYOBJMEM_NONE;
-	get = &append(batcher, PYOBJMEM_OP_GET_ROOT, handle)->get_root;
-	get->size = sizeof(*get);
-	get->root = root;
-	return batcher->next++;
 }

@@ -8,7 +8,7 @@
  *	session.c	sessions and heaps; takes that are gained and given back
  *	object.c	operations on objects and roots
  *	ticket.c	tickets, and descriptors over sockets
- *	batch.c		many operations in one call
+ *	queue.c, batch.c	many operations in one call
  *
  * Counting
  *
