@@ -226,16 +226,6 @@ TEST_F(library, errno_is_left_alone)
 	EXPECT_EQ(4711, errno);
 }
 
-TEST_F(library, weak_holds_are_not_offered)
-{
-	uint64_t a = make(self->session, 0);
-
-	EXPECT_EQ(-EOPNOTSUPP, pyobjmem_weak(self->session, a, 1));
-	EXPECT_EQ(-EOPNOTSUPP, pyobjmem_upgrade(self->session, a));
-	EXPECT_EQ(-EOPNOTSUPP, pyobjmem_weak_drop(self->session, a));
-	EXPECT_EQ(1, pyobjmem_holds(self->session, a));
-}
-
 TEST_F(library, fork_child_has_no_session)
 {
 	uint64_t a = make(self->session, 0);

@@ -19,7 +19,8 @@
  * libraries and kernels of different age understand each other.
  *
  * Threads: any number of them may use one session at the same time. A struct
- * pyobjmem_batcher is for one thread at a time.
+ * pyobjmem_batcher is for one thread at a time. Callbacks (finalizers, those of
+ * weak holds, pyobjmem_on_collected()) are described at pyobjmem_dispatch().
  *
  * fork(): a session belongs to the process that opened it. In the child every
  * operation on it is -EIO; the child may pyobjmem_close() it, and opens one of
@@ -28,6 +29,7 @@
 #ifndef PYOBJMEM_H
 #define PYOBJMEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -50,6 +52,37 @@ struct pyobjmem;
 struct pyobjmem_batcher;
 
 /**
+ * pyobjmem_finalizer_fn - what is to be done before an object dies
+ * @session: the session that made the object
+ * @handle: the object, which the session holds until the function returns
+ * @data: what was given with the object
+ *
+ * The object is whole, and so is all that it refers to: it can be used as any
+ * other, and made reachable again, with pyobjmem_get(), or by something that
+ * is made to refer to it. Then it lives on, but it has no finalizer any more.
+ */
+typedef void (*pyobjmem_finalizer_fn)(struct pyobjmem *session, uint64_t handle, void *data);
+
+/**
+ * pyobjmem_weak_fn - what is to be done when an object has died
+ * @session: the session that held it weakly
+ * @weak: the number of the weak hold, which is gone
+ * @handle: the object: a name only, of nothing that lives
+ * @data: what was given with the weak hold
+ */
+typedef void (*pyobjmem_weak_fn)(struct pyobjmem *session, uint64_t weak, uint64_t handle,
+				 void *data);
+
+/**
+ * pyobjmem_collected_fn - what is to be done when a collection has ended
+ * @session: the session
+ * @event: of the type PYOBJMEM_EVENT_COLLECTED: what the collection did
+ * @data: what was given with the function
+ */
+typedef void (*pyobjmem_collected_fn)(struct pyobjmem *session,
+				      const struct pyobjmem_event *event, void *data);
+
+/**
  * struct pyobjmem_object - an object to be created
  * @payload: its first bytes, @payload_size of them; NULL for zeros
  * @edges: what its slots name at first, @slots handles that the session holds
@@ -58,6 +91,11 @@ struct pyobjmem_batcher;
  * @slots: number of slots, at most PYOBJMEM_SLOTS_MAX
  * @type: type tag of the program's, at most 65535
  * @flags: PYOBJMEM_CREATE_*
+ * @finalizer: with PYOBJMEM_CREATE_FINALIZE, what is to be called, once, before
+ *	the object dies; see pyobjmem_dispatch()
+ * @data: what @finalizer gets
+ *
+ * @finalizer and @data are not looked at without PYOBJMEM_CREATE_FINALIZE.
  */
 struct pyobjmem_object {
 	const void *payload;
@@ -66,6 +104,8 @@ struct pyobjmem_object {
 	uint32_t slots;
 	uint32_t type;
 	uint32_t flags;
+	pyobjmem_finalizer_fn finalizer;
+	void *data;
 };
 
 /**
@@ -99,7 +139,9 @@ int pyobjmem_open(struct pyobjmem **session);
  *
  * The library does not know what was taken through the descriptor before. Such
  * objects can be used, and pyobjmem_get() takes them once more, but what the
- * library has not given cannot be put through it.
+ * library has not given cannot be put through it. Events that the library knows
+ * nothing of are read and dropped, the hold of a finalizer's included. The
+ * descriptor is made O_NONBLOCK, which only read(2) heeds.
  *
  * Return: 0; -EBADF, -ENOTTY if @fd is no descriptor of the device, -EIO if
  * another process opened it, -ENOMEM.
@@ -114,6 +156,11 @@ int pyobjmem_open_fd(int fd, struct pyobjmem **session);
  * The kernel ends the session with the last copy of its descriptor. A fork
  * child that has one keeps it open, but not alive past this process: use
  * pyobjmem_leave() to be sure at once.
+ *
+ * Callbacks that have not begun never run, and a callback must not close its
+ * own session. Finalizers of objects that others keep alive are gone: such
+ * an object will die without, and the heap counts it (out_finalizers_abandoned of
+ * pyobjmem_stats()).
  */
 void pyobjmem_close(struct pyobjmem *session);
 
@@ -121,7 +168,11 @@ void pyobjmem_close(struct pyobjmem *session);
  * pyobjmem_fd() - the session's descriptor
  * @session: the session
  *
- * Return: the descriptor, which stays the session's. It is close-on-exec.
+ * It can be waited for with poll(2), epoll(7) or pyobjmem_dispatch(): POLLIN says
+ * that there are events. Only the library is to read them.
+ *
+ * Return: the descriptor, which stays the session's. It is close-on-exec and
+ * O_NONBLOCK.
  */
 int pyobjmem_fd(const struct pyobjmem *session);
 
@@ -138,7 +189,8 @@ int pyobjmem_query(struct pyobjmem *session, struct pyobjmem_query *query);
  * pyobjmem_leave() - end the session for the kernel
  * @session: the session
  *
- * All it held is gone when the call returns. Every later operation but
+ * All it held is gone when the call returns, and so are its weak holds and
+ * finalizers: callbacks that have not begun never run. Every later operation but
  * pyobjmem_query() is -ENOTCONN; pyobjmem_close() frees the memory.
  *
  * Return: 0; -ENOTCONN if it has left before.
@@ -157,7 +209,7 @@ const char *pyobjmem_version(void);
 /**
  * pyobjmem_heap_create() - make a heap and join it
  * @session: a session that has joined none
- * @flags: PYOBJMEM_HEAP_NOMAP or 0
+ * @flags: PYOBJMEM_HEAP_*
  * @rights: PYOBJMEM_RIGHT_* that those who join through the descriptor get.
  *	This session has all of them.
  * @heap_fd: where the descriptor goes through which others join; close-on-exec,
@@ -225,8 +277,9 @@ int pyobjmem_stats(struct pyobjmem *session, struct pyobjmem_stats *stats);
  * @object: what it is to be; copied
  * @handle: where its handle goes
  *
- * Return: 0; -E2BIG (payload or slots), -EINVAL (type), -EFAULT, -ENOENT and
- * -ESTALE (an edge), -EOVERFLOW, -ENOSPC, -EDQUOT, -ENOMEM, -EOPNOTSUPP.
+ * Return: 0; -E2BIG (payload or slots), -EINVAL (type, or a finalizer asked for
+ * and not given), -EFAULT, -ENOENT and -ESTALE (an edge), -EOVERFLOW, -ENOSPC,
+ * -EDQUOT, -ENOMEM, -EOPNOTSUPP.
  */
 int pyobjmem_create(struct pyobjmem *session, const struct pyobjmem_object *object,
 		    uint64_t *handle);
@@ -447,35 +500,135 @@ int pyobjmem_send(struct pyobjmem *session, uint64_t handle, int socket);
  */
 int pyobjmem_receive(struct pyobjmem *session, int socket, uint64_t *handle);
 
-/* --- Weak holds: offered with PYOBJMEM_FEATURE_WEAK, else -EOPNOTSUPP ------- */
+/* --- Weak holds ---------------------------------------------------------- */
+
+/*
+ * A weak hold does not keep its object alive, but finds it while it lives. It goes
+ * with pyobjmem_weak_drop() or with its object, whichever comes first. Its
+ * number never comes again in the session.
+ */
 
 /**
  * pyobjmem_weak() - hold an object weakly
  * @session: the session
  * @handle: the object, held
- * @cookie: what the event of its death is to carry
+ * @callback: what is to be called when the object has died, after its finalizer;
+ *	or NULL
+ * @data: what @callback gets
+ * @weak: where the number of the weak hold goes, which is not 0
  *
- * Return: 0; -EOPNOTSUPP, -EINVAL, -ENOENT, -ESTALE.
+ * A session may hold an object weakly any number of times. Should others put what
+ * the caller holds meanwhile, @callback may run before the call returns.
+ *
+ * Return: 0; -EINVAL, -ENOENT, -ESTALE, -EDQUOT, -ENOMEM, -EOPNOTSUPP if the kernel
+ * has none (PYOBJMEM_FEATURE_WEAK).
  */
-int pyobjmem_weak(struct pyobjmem *session, uint64_t handle, uint64_t cookie);
+int pyobjmem_weak(struct pyobjmem *session, uint64_t handle, pyobjmem_weak_fn callback,
+		  void *data, uint64_t *weak);
 
 /**
- * pyobjmem_upgrade() - hold an object that is held weakly
+ * pyobjmem_upgrade() - hold the object of a weak hold
  * @session: the session
- * @handle: the object
+ * @weak: number of the weak hold, which stays
+ * @handle: where the object goes
  *
- * Return: 0; -EOPNOTSUPP, -EINVAL, -ENOENT, -ESTALE if it is dead, -ENOMEM.
+ * No system call if the session holds the object anyway.
+ *
+ * Return: 0; -ESTALE if the object is dead or dying, or the weak hold has gone,
+ * -EINVAL if there never was one of that number, -EOVERFLOW, -EDQUOT, -ENOMEM.
  */
-int pyobjmem_upgrade(struct pyobjmem *session, uint64_t handle);
+int pyobjmem_upgrade(struct pyobjmem *session, uint64_t weak, uint64_t *handle);
 
 /**
  * pyobjmem_weak_drop() - drop a weak hold
  * @session: the session
- * @handle: the object
+ * @weak: number of the weak hold
  *
- * Return: 0; -EOPNOTSUPP, -EINVAL, -ENOENT.
+ * If this gives 0, its callback has not begun and never will, although the object may
+ * be dead already.
+ *
+ * Return: 0; -ENOENT if there is none: it was dropped, or its object has died,
+ * and its callback has returned, or runs now. Any other error means that the
+ * session has ended, and the weak hold with it.
  */
-int pyobjmem_weak_drop(struct pyobjmem *session, uint64_t handle);
+int pyobjmem_weak_drop(struct pyobjmem *session, uint64_t weak);
+
+/* --- Events and callbacks -------------------------------------------------- */
+
+/**
+ * pyobjmem_dispatch() - run the callbacks that are due
+ * @session: the session
+ * @timeout: how many milliseconds to wait if none is; 0 not to wait; -1 for ever
+ *
+ * The kernel keeps events until they are read: objects whose finalizers are due
+ * (they wait, alive, until then), weak holds that died, collections that ended. A
+ * program that has finalizers or weak holds calls this now and then, or when
+ * pyobjmem_fd() is readable, or has it done by pyobjmem_set_direct(): what is
+ * not read counts towards out_watches_limit of pyobjmem_stats().
+ *
+ * Callbacks run in the thread that calls this, one after another, in the order of
+ * their events, until there are none. A finalizer runs once in the life of its
+ * object; afterwards the library puts the object (the callback must not, unless it
+ * has taken it, too), and unless something refers to it now it dies; then the
+ * callbacks of its weak holds run.
+ *
+ * Callbacks may use the session in every way, pyobjmem_leave() included, but must not
+ * close it and must return. What becomes due meanwhile is not run inside of them,
+ * but when they have returned: however long a chain of finalizers is, it needs
+ * no stack. No lock of the library is held; none of the program's should be that a
+ * callback wants.
+ *
+ * Threads: never do two threads run callbacks of one session at the same time. If
+ * another thread is at it, it runs those, too, that become due meanwhile. This
+ * call then waits until it is done, for @timeout; called by a callback, it
+ * returns 0 at once.
+ *
+ * Return: callbacks that were run; 0 if none was due in time, or another thread ran
+ * them; -EINTR if a signal handler ran while it waited, -ENOTCONN if the session
+ * has joined no heap or has ended, -EIO in a fork child, -EDQUOT and -ENOMEM if
+ * an object whose finalizer is due cannot be held now: the event stays.
+ */
+int pyobjmem_dispatch(struct pyobjmem *session, int timeout);
+
+/**
+ * pyobjmem_set_direct() - have callbacks run at once, or not
+ * @session: the session
+ * @direct: whether. Not, at first.
+ *
+ * With it, each function that may drop the last reference to an object runs the
+ * callbacks that are due before it returns, as pyobjmem_dispatch() does: so, in
+ * a program of one thread, an object's finalizer has run when the pyobjmem_put()
+ * that it was for returns. These functions are pyobjmem_put(), pyobjmem_set_ref(),
+ * pyobjmem_compare_and_set_ref(), pyobjmem_set_root(), pyobjmem_send(),
+ * pyobjmem_receive(), pyobjmem_batch_flush(), pyobjmem_batch_free() and
+ * pyobjmem_collect(). They do not wait for another thread that runs callbacks, and
+ * called by a callback they leave them to who called that. An error while events
+ * are read is not theirs: pyobjmem_dispatch() tells it.
+ *
+ * It costs nothing while the session has neither finalizers nor weak holds. If it
+ * has, a system call for each of these that is one itself.
+ *
+ * What becomes due by others (a process that drops the last reference, a
+ * collection that the heap begins) waits for the next of these functions or for
+ * pyobjmem_dispatch().
+ */
+void pyobjmem_set_direct(struct pyobjmem *session, bool direct);
+
+/**
+ * pyobjmem_on_collected() - be told when a collection has ended
+ * @session: a session that has joined no heap yet
+ * @callback: what is to be called, by pyobjmem_dispatch(); NULL for nothing
+ * @data: what @callback gets
+ *
+ * The session asks for these events when it joins a heap, whoever's collection it
+ * is. Of those that nobody reads, PYOBJMEM_EVENTS_COLLECTED are kept. With
+ * pyobjmem_set_direct() it runs in pyobjmem_collect(), and whenever other events
+ * are looked for.
+ *
+ * Return: 0; -EALREADY if the session has joined a heap without asking for them.
+ */
+int pyobjmem_on_collected(struct pyobjmem *session, pyobjmem_collected_fn callback,
+			  void *data);
 
 /* --- Collector ----------------------------------------------------------- */
 
@@ -529,6 +682,9 @@ int pyobjmem_unfreeze(struct pyobjmem *session);
  * others are tried nevertheless, and pyobjmem_batch_flush() returns the first of
  * the errors. Between pyobjmem_batch_flush() and the next operation queued,
  * pyobjmem_batch_result() tells the result of each.
+ *
+ * Callbacks never run in the functions that queue, even if these flush: with
+ * pyobjmem_set_direct() they run in pyobjmem_batch_flush() and pyobjmem_batch_free().
  *
  * A put is different, as it cannot fail: it takes effect when it is queued as
  * far as the session is concerned, and the kernel always learns of it, in order
@@ -589,10 +745,36 @@ int pyobjmem_batch_result(const struct pyobjmem_batcher *batcher, int index);
  * @object: what it is to be; copied
  * @handle: where its handle goes
  *
- * Return: the index; -E2BIG or the error that the batcher stopped at.
+ * Return: the index; -E2BIG, -EINVAL (a finalizer asked for and not given) or the
+ * error that the batcher stopped at.
  */
 int pyobjmem_batch_create(struct pyobjmem_batcher *batcher,
 			  const struct pyobjmem_object *object, uint64_t *handle);
+
+/**
+ * pyobjmem_batch_weak() - queue a pyobjmem_weak()
+ * @batcher: the batcher
+ * @handle: the object, held
+ * @callback: what is to be called when the object has died; or NULL
+ * @data: what @callback gets
+ * @weak: where the number of the weak hold goes
+ *
+ * Return: the index; -ENOMEM or the error that the batcher stopped at.
+ */
+int pyobjmem_batch_weak(struct pyobjmem_batcher *batcher, uint64_t handle,
+			pyobjmem_weak_fn callback, void *data, uint64_t *weak);
+
+/**
+ * pyobjmem_batch_upgrade() - queue a pyobjmem_upgrade()
+ * @batcher: the batcher
+ * @weak: number of the weak hold
+ * @handle: where the object goes
+ *
+ * Return: the index; -ESTALE, -EINVAL, as pyobjmem_upgrade(), or the error that the
+ * batcher stopped at.
+ */
+int pyobjmem_batch_upgrade(struct pyobjmem_batcher *batcher, uint64_t weak,
+			   uint64_t *handle);
 
 /**
  * pyobjmem_batch_put() - queue a pyobjmem_put()

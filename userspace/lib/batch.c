@@ -74,9 +74,28 @@ static void deliver(const struct pyobjmem_batch_entry *entry, void *out)
 		extent->payload = entry->command.read.out_payload;
 		extent->slots = entry->command.read.out_slots;
 		break;
+	case PYOBJMEM_OP_WEAK:
+		*handle = entry->command.weak.cookie;
+		break;
 	default:
 		*handle = *pyobjmem_gained(entry);
 	}
+}
+
+/* Enter what entry @i gained. The caller holds the lock. */
+static void enter_take(struct pyobjmem_batcher *batcher, uint32_t i, uint64_t handle)
+{
+	struct pyobjmem *session = batcher->session;
+	struct pending *pending = &batcher->pending[i];
+	struct pyobjmem_finalizer finalizer = {
+		.handle = handle,
+		.function = pending->finalizer,
+		.data = pending->data,
+	};
+
+	pending->surplus = pyobjmem_table_add(&session->table, handle);
+	if (finalizer.function)
+		pyobjmem_finalizer_enter(session, &finalizer);
 }
 
 /* Enter what the first @done entries gained. */
@@ -91,11 +110,11 @@ static void enter_takes(struct pyobjmem_batcher *batcher, uint32_t done)
 	pthread_mutex_lock(&session->lock);
 	for (i = 0; i < done; i++) {
 		handle = pyobjmem_gained(&batcher->entries[i]);
-		if (!handle || batcher->entries[i].out_result || *handle == PYOBJMEM_NONE)
-			continue;
-		batcher->pending[i].surplus = pyobjmem_table_add(&session->table, *handle);
+		if (handle && !batcher->entries[i].out_result && *handle != PYOBJMEM_NONE)
+			enter_take(batcher, i, *handle);
 	}
 	pyobjmem_map_unreserve(&session->table, batcher->gains);
+	pyobjmem_map_unreserve(&session->finalizers, batcher->finalizers);
 	pthread_mutex_unlock(&session->lock);
 }
 
@@ -110,17 +129,29 @@ static void drop_surplus(struct pyobjmem_batcher *batcher, uint32_t done)
 					   batcher->pending[i].surplus);
 }
 
+/* What a weak hold that is not to be, or an object that is dead, means for others. */
+static void settle_weak(struct pyobjmem_batcher *batcher, struct pyobjmem_batch_entry *entry,
+			bool tried)
+{
+	if (entry->op == PYOBJMEM_OP_WEAK && (!tried || entry->out_result))
+		pyobjmem_weak_forget(batcher->session, entry->command.weak.cookie);
+	/* The weak hold was there: it has died with its object. */
+	if (entry->op == PYOBJMEM_OP_UPGRADE && tried && entry->out_result == -ENOENT)
+		entry->out_result = -ESTALE;
+}
+
 /* Note how the first @done entries went. */
 static void settle(struct pyobjmem_batcher *batcher, uint32_t done)
 {
 	bool stop = !(batcher->flags & PYOBJMEM_BATCH_CONTINUE);
-	const struct pyobjmem_batch_entry *entry;
+	struct pyobjmem_batch_entry *entry;
 	const struct pending *pending;
 	uint32_t i;
 
 	for (i = 0; i < done; i++) {
 		entry = &batcher->entries[i];
 		pending = &batcher->pending[i];
+		settle_weak(batcher, entry, true);
 		if (!entry->out_result || entry->out_result == -ECANCELED)
 			deliver(entry, pending->out);
 		if (pending->index != NO_INDEX)
@@ -210,12 +241,15 @@ static void finish(struct pyobjmem_batcher *batcher, uint32_t first)
 {
 	uint32_t i, n = 0;
 
-	for (i = first; i < batcher->count; i++)
+	for (i = first; i < batcher->count; i++) {
+		settle_weak(batcher, &batcher->entries[i], false);
 		if (batcher->entries[i].op == PYOBJMEM_OP_PUT)
 			batcher->entries[n++] = batcher->entries[i];
+	}
 	batcher->count = n;
 	batcher->operations = 0;
 	batcher->gains = 0;
+	batcher->finalizers = 0;
 	batcher->bytes = 0;
 	batcher->stored = 0;
 	send_puts(batcher);
@@ -232,6 +266,11 @@ static int prepare(struct pyobjmem_batcher *batcher)
 		return error;
 	pthread_mutex_lock(&session->lock);
 	error = pyobjmem_map_reserve(&session->table, batcher->gains);
+	if (!error) {
+		error = pyobjmem_map_reserve(&session->finalizers, batcher->finalizers);
+		if (error)
+			pyobjmem_map_unreserve(&session->table, batcher->gains);
+	}
 	pthread_mutex_unlock(&session->lock);
 	return error;
 }
@@ -260,11 +299,16 @@ void pyobjmem_batch_send(struct pyobjmem_batcher *batcher)
 
 API int pyobjmem_batch_flush(struct pyobjmem_batcher *batcher)
 {
+	int error;
+
 	if (batcher->flushed)
 		pyobjmem_batch_restart(batcher);
 	pyobjmem_batch_send(batcher);
 	batcher->flushed = true;
-	return batcher->error;
+	error = batcher->error;
+	/* Callbacks may use the batcher: they come last. */
+	pyobjmem_dispatch_direct(batcher->session, false);
+	return error;
 }
 
 API int pyobjmem_batch_new(struct pyobjmem *session, uint32_t flags,
@@ -285,11 +329,15 @@ API int pyobjmem_batch_new(struct pyobjmem *session, uint32_t flags,
 
 API void pyobjmem_batch_free(struct pyobjmem_batcher *batcher)
 {
+	struct pyobjmem *session;
+
 	if (!batcher)
 		return;
+	session = batcher->session;
 	finish(batcher, 0);
 	free(batcher->failures);
 	free(batcher);
+	pyobjmem_dispatch_direct(session, false);
 }
 
 API int pyobjmem_batch_count(const struct pyobjmem_batcher *batcher)

@@ -22,11 +22,15 @@
  * @out: a handle, or struct pyobjmem_extent; NULL if nobody wants it
  * @index: of the operation, NO_INDEX for a put
  * @surplus: takes of what it gained that are more than needed
+ * @finalizer: of a CREATE, what is to be called before the object dies; or NULL
+ * @data: what it gets
  */
 struct pending {
 	void *out;
 	int index;
 	unsigned int surplus;
+	pyobjmem_finalizer_fn finalizer;
+	void *data;
 };
 
 /**
@@ -54,6 +58,7 @@ struct failure {
  * @count: entries in the queue
  * @operations: how many of them are operations, not PUTs
  * @gains: how many of them may give a take
+ * @finalizers: how many of them make an object with a finalizer
  * @bytes: of their payloads, edges and buffers, as the kernel counts them
  * @stored: words of @store in use
  * @entries: the queue
@@ -76,6 +81,7 @@ struct pyobjmem_batcher {
 	uint32_t count;
 	uint32_t operations;
 	uint32_t gains;
+	uint32_t finalizers;
 	size_t bytes;
 	size_t stored;
 	struct pyobjmem_batch_entry entries[PYOBJMEM_BATCH_MAX];
@@ -99,6 +105,8 @@ static inline const __u64 *pyobjmem_gained(const struct pyobjmem_batch_entry *en
 		return &entry->command.get_ref.out_handle;
 	case PYOBJMEM_OP_GET_ROOT:
 		return &entry->command.get_root.out_handle;
+	case PYOBJMEM_OP_UPGRADE:
+		return &entry->command.upgrade.handle;
 	default:
 		return NULL;
 	}

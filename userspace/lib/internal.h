@@ -8,14 +8,16 @@
  *	session.c	sessions and heaps; takes that are gained and given back
  *	object.c	operations on objects and roots
  *	ticket.c	tickets, and descriptors over sockets
+ *	weak.c		weak holds
+ *	event.c		events, and the callbacks that they are for
  *	queue.c, batch.c	many operations in one call
  *
  * Counting
  *
  * For the kernel a session holds an object or does not, but it counts how often
- * the session took it, and wants as many PUTs. CREATE, GET_REF, GET_ROOT, REDEEM
- * and UPGRADE each are one take, and only their answer tells of what. The
- * library keeps for every handle that its session holds
+ * the session took it, and wants as many PUTs. CREATE, GET_REF, GET_ROOT, REDEEM,
+ * UPGRADE and FINALIZE events each are one take, and only their answer tells of
+ * what. The library keeps for every handle that its session holds
  *
  *	count	how often the program holds it: each of those operations and
  *		each pyobjmem_get() is one more, each pyobjmem_put() one less
@@ -55,11 +57,33 @@
  * others hold the object, too, they could put it meanwhile, so the hold is lent
  * to the batcher: it keeps counting, but not for the program any more, until
  * the batcher puts it after the operations.
+ *
+ * Events
+ *
+ * An event names a handle (FINALIZE) or a number that the library chose
+ * (WEAK_DEAD); what is to be called lies in one of two maps:
+ *
+ *	finalizers	handle -> function. Entered when CREATE has returned: nobody
+ *			else knows the handle yet, so the object cannot have died.
+ *			Removed by the event, of which there is one unless the
+ *			session ends.
+ *	weaks		number -> function, handle. Entered before WEAK, as the event
+ *			may come before WEAK returns. Removed by the event, or by
+ *			WEAK_DROP if that said that there will be none. If it said
+ *			that the object is dead, the event is on its way: the
+ *			record stays for it, marked as dropped.
+ *
+ * So as many events of these types can still come as there are records, and none
+ * of them is mistaken for another: handles carry a generation, and numbers are
+ * never used again. What is called is looked up, and the record removed, in one
+ * hold of the lock, right before the call: who removes it first, the event or
+ * a drop, has it.
  */
 #ifndef PYOBJMEM_INTERNAL_H
 #define PYOBJMEM_INTERNAL_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <pyobjmem.h>
@@ -79,6 +103,9 @@
 
 int pyobjmem_sys_open(void);
 int pyobjmem_sys_ioctl(int fd, unsigned long command, void *argument);
+ssize_t pyobjmem_sys_read(int fd, void *buffer, size_t size);
+int pyobjmem_sys_poll(int fd, int timeout);
+int pyobjmem_sys_nonblock(int fd);
 void pyobjmem_sys_close(int fd);
 void *pyobjmem_sys_alloc(size_t size);
 void *pyobjmem_sys_realloc(void *memory, size_t size);
@@ -148,6 +175,17 @@ uint64_t pyobjmem_table_count(const struct pyobjmem_map *table, uint64_t handle)
  * @heap: number of the heap, 0 before it has joined
  * @rights: PYOBJMEM_RIGHT_* that it has there
  * @table: what it holds
+ * @finalizers: what objects of its own wait for
+ * @weaks: its weak holds
+ * @last_weak: number of the latest of them
+ * @asked: COLLECTED events may come
+ * @collected: what is called for them
+ * @collected_data: what that gets
+ * @dispatching: a thread, @dispatcher, reads events and runs callbacks
+ * @again: others have asked for that meanwhile: it looks once more before it ends
+ * @dispatcher: which
+ * @idle: told when it has ended
+ * @direct: callbacks run at once. Not protected: it is one flag.
  */
 struct pyobjmem {
 	int fd;
@@ -155,11 +193,64 @@ struct pyobjmem {
 	uint64_t heap;
 	uint32_t rights;
 	struct pyobjmem_map table;
+	struct pyobjmem_map finalizers;
+	struct pyobjmem_map weaks;
+	uint64_t last_weak;
+	bool asked;
+	pyobjmem_collected_fn collected;
+	void *collected_data;
+	bool dispatching;
+	bool again;
+	pthread_t dispatcher;
+	pthread_cond_t idle;
+	bool direct;
 };
 
 int pyobjmem_take(struct pyobjmem *session, unsigned long command, void *argument,
 		  const __u64 *handle);
 int pyobjmem_give_back(struct pyobjmem *session, uint64_t handle, unsigned int takes);
+int pyobjmem_put_quietly(struct pyobjmem *session, uint64_t handle);
+
+/* --- weak.c --------------------------------------------------------------- */
+
+/**
+ * struct pyobjmem_weak_hold - a weak hold
+ * @number: its name, and the cookie of its event
+ * @handle: the object
+ * @callback: what is called when the object has died, or NULL
+ * @data: what it gets
+ * @dropped: nothing is called any more; the event is on its way
+ */
+struct pyobjmem_weak_hold {
+	uint64_t number;
+	uint64_t handle;
+	pyobjmem_weak_fn callback;
+	void *data;
+	bool dropped;
+};
+
+int pyobjmem_weak_new(struct pyobjmem *session, const struct pyobjmem_weak_hold *hold,
+		      uint64_t *number);
+void pyobjmem_weak_forget(struct pyobjmem *session, uint64_t number);
+int pyobjmem_weak_object(struct pyobjmem *session, uint64_t number, uint64_t *handle);
+
+/* --- event.c -------------------------------------------------------------- */
+
+/**
+ * struct pyobjmem_finalizer - what is to be called before an object dies
+ * @handle: the object
+ * @function: what is called
+ * @data: what it gets
+ */
+struct pyobjmem_finalizer {
+	uint64_t handle;
+	pyobjmem_finalizer_fn function;
+	void *data;
+};
+
+void pyobjmem_finalizer_enter(struct pyobjmem *session,
+			      const struct pyobjmem_finalizer *finalizer);
+void pyobjmem_dispatch_direct(struct pyobjmem *session, bool collected);
 
 /* A pointer as the kernel's structures carry it. */
 static inline __u64 pyobjmem_pointer(const void *pointer)

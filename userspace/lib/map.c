@@ -85,6 +85,8 @@ int pyobjmem_map_reserve(struct pyobjmem_map *map, size_t n)
 	size_t wanted = map->used + map->reserved + n;
 	size_t size = map->size ? map->size : SIZE_MIN;
 
+	if (!n)
+		return 0;
 	while (size / 4 * 3 < wanted) {
 		if (size > SIZE_MAX / 2)
 			return -ENOMEM;

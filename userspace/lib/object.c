@@ -6,6 +6,29 @@
 
 #include "internal.h"
 
+/* CREATE of an object whose finalizer is to be found when its event comes. */
+static int create_with(struct pyobjmem *session, struct pyobjmem_finalizer *finalizer,
+		       struct pyobjmem_create *create)
+{
+	int error;
+
+	if (!finalizer->function)
+		return -EINVAL;
+	pthread_mutex_lock(&session->lock);
+	error = pyobjmem_map_reserve(&session->finalizers, 1);
+	pthread_mutex_unlock(&session->lock);
+	if (error)
+		return error;
+	error = pyobjmem_take(session, PYOBJMEM_CREATE, create, &create->out_handle);
+	finalizer->handle = create->out_handle;
+	pthread_mutex_lock(&session->lock);
+	if (!error)
+		pyobjmem_finalizer_enter(session, finalizer);
+	pyobjmem_map_unreserve(&session->finalizers, 1);
+	pthread_mutex_unlock(&session->lock);
+	return error;
+}
+
 API int pyobjmem_create(struct pyobjmem *session, const struct pyobjmem_object *object,
 			uint64_t *handle)
 {
@@ -18,8 +41,17 @@ API int pyobjmem_create(struct pyobjmem *session, const struct pyobjmem_object *
 		.slots = object->slots,
 		.type = object->type,
 	};
-	int error = pyobjmem_take(session, PYOBJMEM_CREATE, &create, &create.out_handle);
+	struct pyobjmem_finalizer finalizer;
+	int error;
 
+	if (object->flags & PYOBJMEM_CREATE_FINALIZE) {
+		finalizer.function = object->finalizer;
+		finalizer.data = object->data;
+		error = create_with(session, &finalizer, &create);
+	} else {
+		/* A program older than finalizers has a structure that ends before them. */
+		error = pyobjmem_take(session, PYOBJMEM_CREATE, &create, &create.out_handle);
+	}
 	if (!error)
 		*handle = create.out_handle;
 	return error;
@@ -41,14 +73,11 @@ API int pyobjmem_get(struct pyobjmem *session, uint64_t handle)
 
 API int pyobjmem_put(struct pyobjmem *session, uint64_t handle)
 {
-	int takes;
+	int result = pyobjmem_put_quietly(session, handle);
 
-	pthread_mutex_lock(&session->lock);
-	takes = pyobjmem_table_put(&session->table, handle);
-	pthread_mutex_unlock(&session->lock);
-	if (takes <= 0)
-		return takes;
-	return pyobjmem_give_back(session, handle, (unsigned int)takes);
+	if (result > 0)
+		pyobjmem_dispatch_direct(session, false);
+	return result < 0 ? result : 0;
 }
 
 API uint64_t pyobjmem_holds(struct pyobjmem *session, uint64_t handle)
@@ -67,6 +96,8 @@ static int set_ref(struct pyobjmem *session, struct pyobjmem_set_ref *set, uint6
 
 	if (old && (!error || error == -ECANCELED))
 		*old = set->out_old;
+	if (!error && set->out_old != PYOBJMEM_NONE)
+		pyobjmem_dispatch_direct(session, false);
 	return error;
 }
 
@@ -157,6 +188,8 @@ API int pyobjmem_set_root(struct pyobjmem *session, uint32_t root, uint64_t hand
 
 	if (!error && old)
 		*old = set.out_old;
+	if (!error && set.out_old != PYOBJMEM_NONE)
+		pyobjmem_dispatch_direct(session, false);
 	return error;
 }
 
@@ -168,27 +201,4 @@ API int pyobjmem_get_root(struct pyobjmem *session, uint32_t root, uint64_t *han
 	if (!error)
 		*handle = get.out_handle;
 	return error;
-}
-
-/* --- Weak holds ----------------------------------------------------------- */
-
-API int pyobjmem_weak(struct pyobjmem *session, uint64_t handle, uint64_t cookie)
-{
-	struct pyobjmem_weak weak = { .size = sizeof(weak), .handle = handle, .cookie = cookie };
-
-	return pyobjmem_sys_ioctl(session->fd, PYOBJMEM_WEAK, &weak);
-}
-
-API int pyobjmem_upgrade(struct pyobjmem *session, uint64_t handle)
-{
-	struct pyobjmem_upgrade upgrade = { .size = sizeof(upgrade), .handle = handle };
-
-	return pyobjmem_take(session, PYOBJMEM_UPGRADE, &upgrade, &upgrade.handle);
-}
-
-API int pyobjmem_weak_drop(struct pyobjmem *session, uint64_t handle)
-{
-	struct pyobjmem_weak_drop drop = { .size = sizeof(drop), .handle = handle };
-
-	return pyobjmem_sys_ioctl(session->fd, PYOBJMEM_WEAK_DROP, &drop);
 }

@@ -61,9 +61,14 @@ API int pyobjmem_batch_create(struct pyobjmem_batcher *batcher,
 {
 	uint64_t edges = object->edges ? object->slots * sizeof(uint64_t) : 0;
 	uint64_t payload = object->payload ? object->payload_size : 0;
+	bool finalize = object->flags & PYOBJMEM_CREATE_FINALIZE;
 	struct pyobjmem_create *create;
-	int error = make_room(batcher, payload + edges);
+	struct pending *pending;
+	int error;
 
+	if (finalize && !object->finalizer)
+		return -EINVAL;
+	error = make_room(batcher, payload + edges);
 	if (error)
 		return error;
 	*handle = PYOBJMEM_NONE;
@@ -75,6 +80,12 @@ API int pyobjmem_batch_create(struct pyobjmem_batcher *batcher,
 	create->payload_size = object->payload_size;
 	create->slots = object->slots;
 	create->type = object->type;
+	if (finalize) {
+		pending = &batcher->pending[batcher->count - 1];
+		pending->finalizer = object->finalizer;
+		pending->data = object->data;
+		batcher->finalizers++;
+	}
 	return batcher->next++;
 }
 
@@ -230,5 +241,43 @@ API int pyobjmem_batch_get_root(struct pyobjmem_batcher *batcher, uint32_t root,
 	get = &append(batcher, PYOBJMEM_OP_GET_ROOT, handle)->get_root;
 	get->size = sizeof(*get);
 	get->root = root;
+	return batcher->next++;
+}
+
+API int pyobjmem_batch_weak(struct pyobjmem_batcher *batcher, uint64_t handle,
+			    pyobjmem_weak_fn callback, void *data, uint64_t *weak)
+{
+	struct pyobjmem_weak_hold hold = { .handle = handle, .callback = callback, .data = data };
+	struct pyobjmem_weak *argument;
+	uint64_t number;
+	int error = make_room(batcher, 0);
+
+	if (!error)
+		error = pyobjmem_weak_new(batcher->session, &hold, &number);
+	if (error)
+		return error;
+	*weak = 0;
+	argument = &append(batcher, PYOBJMEM_OP_WEAK, weak)->weak;
+	argument->size = sizeof(*argument);
+	argument->handle = handle;
+	argument->cookie = number;
+	return batcher->next++;
+}
+
+API int pyobjmem_batch_upgrade(struct pyobjmem_batcher *batcher, uint64_t weak,
+			       uint64_t *handle)
+{
+	struct pyobjmem_upgrade *upgrade;
+	uint64_t object;
+	int error = make_room(batcher, 0);
+
+	if (!error)
+		error = pyobjmem_weak_object(batcher->session, weak, &object);
+	if (error)
+		return error;
+	*handle = PYOBJMEM_NONE;
+	upgrade = &append(batcher, PYOBJMEM_OP_UPGRADE, handle)->upgrade;
+	upgrade->size = sizeof(*upgrade);
+	upgrade->handle = object;
 	return batcher->next++;
 }

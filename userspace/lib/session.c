@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "internal.h"
 
@@ -91,7 +92,38 @@ int pyobjmem_give_back(struct pyobjmem *session, uint64_t handle, unsigned int t
 	return error;
 }
 
+/**
+ * pyobjmem_put_quietly() - put, and run no callback
+ * @session: the session
+ * @handle: an object that it holds
+ *
+ * Return: 1 if the kernel was told, 0 if it was not the last hold, or an error.
+ */
+int pyobjmem_put_quietly(struct pyobjmem *session, uint64_t handle)
+{
+	int error, takes;
+
+	pthread_mutex_lock(&session->lock);
+	takes = pyobjmem_table_put(&session->table, handle);
+	pthread_mutex_unlock(&session->lock);
+	if (takes <= 0)
+		return takes;
+	error = pyobjmem_give_back(session, handle, (unsigned int)takes);
+	return error ? error : 1;
+}
+
 /* --- Sessions ------------------------------------------------------------- */
+
+/* A condition whose timeouts do not depend on what time people say it is. */
+static void cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attributes;
+
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &attributes);
+	pthread_condattr_destroy(&attributes);
+}
 
 static int session_new(int fd, struct pyobjmem **out)
 {
@@ -101,7 +133,10 @@ static int session_new(int fd, struct pyobjmem **out)
 		return -ENOMEM;
 	session->fd = fd;
 	session->table = MAP_OF(struct pyobjmem_entry);
+	session->finalizers = MAP_OF(struct pyobjmem_finalizer);
+	session->weaks = MAP_OF(struct pyobjmem_weak_hold);
 	pthread_mutex_init(&session->lock, NULL);
+	cond_init(&session->idle);
 	*out = session;
 	return 0;
 }
@@ -128,9 +163,14 @@ API int pyobjmem_open_fd(int fd, struct pyobjmem **session)
 	if (error && error != -ENOTCONN)
 		return error;
 	error = session_new(fd, session);
-	if (!error)
-		(*session)->heap = stats.out_heap;
-	return error;
+	if (error)
+		return error;
+	(*session)->heap = stats.out_heap;
+	/* With which flags it has joined is not known. */
+	(*session)->asked = stats.out_heap != 0;
+	/* Fails for what is no descriptor only, and it is one. */
+	pyobjmem_sys_nonblock(fd);
+	return 0;
 }
 
 API void pyobjmem_close(struct pyobjmem *session)
@@ -139,6 +179,9 @@ API void pyobjmem_close(struct pyobjmem *session)
 		return;
 	pyobjmem_sys_close(session->fd);
 	pyobjmem_map_destroy(&session->table);
+	pyobjmem_map_destroy(&session->finalizers);
+	pyobjmem_map_destroy(&session->weaks);
+	pthread_cond_destroy(&session->idle);
 	pthread_mutex_destroy(&session->lock);
 	free(session);
 }
@@ -166,17 +209,31 @@ API int pyobjmem_leave(struct pyobjmem *session)
 	 */
 	pthread_mutex_lock(&session->lock);
 	pyobjmem_map_clear(&session->table);
+	pyobjmem_map_clear(&session->finalizers);
+	pyobjmem_map_clear(&session->weaks);
+	session->collected = NULL;
 	pthread_mutex_unlock(&session->lock);
 	return 0;
 }
 
 /* --- Heaps ---------------------------------------------------------------- */
 
-static void joined(struct pyobjmem *session, uint64_t heap, uint32_t rights)
+/* The flags of a call that joins a heap: COLLECTED events if there is a callback. */
+static uint32_t join_flags(struct pyobjmem *session, uint32_t flags)
+{
+	pthread_mutex_lock(&session->lock);
+	if (session->collected)
+		flags |= PYOBJMEM_HEAP_COLLECTED;
+	pthread_mutex_unlock(&session->lock);
+	return flags;
+}
+
+static void joined(struct pyobjmem *session, uint64_t heap, uint32_t rights, uint32_t flags)
 {
 	pthread_mutex_lock(&session->lock);
 	session->heap = heap;
 	session->rights = rights;
+	session->asked = flags & PYOBJMEM_HEAP_COLLECTED;
 	pthread_mutex_unlock(&session->lock);
 }
 
@@ -185,14 +242,14 @@ API int pyobjmem_heap_create(struct pyobjmem *session, uint32_t flags, uint32_t 
 {
 	struct pyobjmem_heap_create create = {
 		.size = sizeof(create),
-		.flags = flags,
+		.flags = join_flags(session, flags),
 		.rights = rights,
 	};
 	int error = pyobjmem_sys_ioctl(session->fd, PYOBJMEM_HEAP_CREATE, &create);
 
 	if (error)
 		return error;
-	joined(session, create.out_heap, PYOBJMEM_RIGHTS);
+	joined(session, create.out_heap, PYOBJMEM_RIGHTS, create.flags);
 	if (heap_fd)
 		*heap_fd = create.out_fd;
 	else
@@ -202,11 +259,15 @@ API int pyobjmem_heap_create(struct pyobjmem *session, uint32_t flags, uint32_t 
 
 API int pyobjmem_heap_join(struct pyobjmem *session, int heap_fd)
 {
-	struct pyobjmem_heap_join join = { .size = sizeof(join), .fd = heap_fd };
+	struct pyobjmem_heap_join join = {
+		.size = sizeof(join),
+		.flags = join_flags(session, 0),
+		.fd = heap_fd,
+	};
 	int error = pyobjmem_sys_ioctl(session->fd, PYOBJMEM_HEAP_JOIN, &join);
 
 	if (!error)
-		joined(session, join.out_heap, join.out_rights);
+		joined(session, join.out_heap, join.out_rights, join.flags);
 	return error;
 }
 
@@ -248,11 +309,15 @@ API int pyobjmem_collect(struct pyobjmem *session, uint32_t generation,
 			 struct pyobjmem_collect *result)
 {
 	struct pyobjmem_collect collect = { .size = sizeof(collect) };
+	int error;
 
 	if (!result)
 		result = &collect;
 	result->generation = generation;
-	return pyobjmem_sys_ioctl(session->fd, PYOBJMEM_COLLECT, result);
+	error = pyobjmem_sys_ioctl(session->fd, PYOBJMEM_COLLECT, result);
+	if (!error)
+		pyobjmem_dispatch_direct(session, true);
+	return error;
 }
 
 API int pyobjmem_freeze(struct pyobjmem *session)

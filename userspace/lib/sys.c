@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -14,7 +15,7 @@
 int pyobjmem_sys_open(void)
 {
 	int saved = errno;
-	int fd = open(DEVICE, O_RDWR | O_CLOEXEC);
+	int fd = open(DEVICE, O_RDWR | O_CLOEXEC | O_NONBLOCK);
 
 	if (fd < 0)
 		fd = -errno;
@@ -31,6 +32,44 @@ int pyobjmem_sys_ioctl(int fd, unsigned long command, void *argument)
 	int saved = errno;
 	int result = ioctl(fd, command, argument);
 
+	if (result < 0)
+		result = -errno;
+	errno = saved;
+	return result;
+}
+
+/* Does not wait: -EAGAIN if there is nothing. */
+ssize_t pyobjmem_sys_read(int fd, void *buffer, size_t size)
+{
+	int saved = errno;
+	ssize_t result = read(fd, buffer, size);
+
+	if (result < 0)
+		result = -errno;
+	errno = saved;
+	return result;
+}
+
+/* Wait until read would not. Returns 0 if that took longer than @timeout ms. */
+int pyobjmem_sys_poll(int fd, int timeout)
+{
+	struct pollfd pollfd = { .fd = fd, .events = POLLIN };
+	int saved = errno;
+	int result = poll(&pollfd, 1, timeout);
+
+	if (result < 0)
+		result = -errno;
+	errno = saved;
+	return result;
+}
+
+int pyobjmem_sys_nonblock(int fd)
+{
+	int saved = errno;
+	int result = fcntl(fd, F_GETFL);
+
+	if (result >= 0)
+		result = fcntl(fd, F_SETFL, result | O_NONBLOCK);
 	if (result < 0)
 		result = -errno;
 	errno = saved;

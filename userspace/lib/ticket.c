@@ -103,6 +103,7 @@ API int pyobjmem_send(struct pyobjmem *session, uint64_t handle, int socket)
 		return ticket;
 	error = pyobjmem_send_fd(socket, ticket);
 	pyobjmem_sys_close(ticket);
+	pyobjmem_dispatch_direct(session, false);
 	return error;
 }
 
@@ -115,5 +116,6 @@ API int pyobjmem_receive(struct pyobjmem *session, int socket, uint64_t *handle)
 		return ticket;
 	error = pyobjmem_redeem(session, ticket, handle);
 	pyobjmem_sys_close(ticket);
+	pyobjmem_dispatch_direct(session, false);
 	return error;
 }

@@ -48,6 +48,9 @@ const void *const functions[] = {
 	reinterpret_cast<const void *>(&pyobjmem_weak),
 	reinterpret_cast<const void *>(&pyobjmem_upgrade),
 	reinterpret_cast<const void *>(&pyobjmem_weak_drop),
+	reinterpret_cast<const void *>(&pyobjmem_dispatch),
+	reinterpret_cast<const void *>(&pyobjmem_set_direct),
+	reinterpret_cast<const void *>(&pyobjmem_on_collected),
 	reinterpret_cast<const void *>(&pyobjmem_collect),
 	reinterpret_cast<const void *>(&pyobjmem_freeze),
 	reinterpret_cast<const void *>(&pyobjmem_unfreeze),
@@ -57,6 +60,8 @@ const void *const functions[] = {
 	reinterpret_cast<const void *>(&pyobjmem_batch_count),
 	reinterpret_cast<const void *>(&pyobjmem_batch_result),
 	reinterpret_cast<const void *>(&pyobjmem_batch_create),
+	reinterpret_cast<const void *>(&pyobjmem_batch_weak),
+	reinterpret_cast<const void *>(&pyobjmem_batch_upgrade),
 	reinterpret_cast<const void *>(&pyobjmem_batch_put),
 	reinterpret_cast<const void *>(&pyobjmem_batch_set_ref),
 	reinterpret_cast<const void *>(&pyobjmem_batch_compare_and_set_ref),
@@ -79,6 +84,11 @@ int main()
 	stats.size = sizeof(stats);
 	result.size = sizeof(result);
 	object.slots = 2;
+	object.flags = PYOBJMEM_CREATE_FINALIZE;
+	/* A callback may be a lambda that captures nothing. */
+	object.finalizer = [](struct pyobjmem *, uint64_t, void *data) {
+		*static_cast<int *>(data) = 1;
+	};
 	for (const void *function : functions)
 		if (!function)
 			return 1;
@@ -90,5 +100,5 @@ int main()
 	if (error != -EBADF || errno != 0)
 		return 1;
 	std::printf("%zu functions\n", sizeof(functions) / sizeof(functions[0]));
-	return stats.size == sizeof(stats) && result.size && object.slots ? 0 : 1;
+	return stats.size == sizeof(stats) && result.size && object.finalizer ? 0 : 1;
 }

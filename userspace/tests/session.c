@@ -219,18 +219,6 @@ static void leave_forgets(void)
 	end(session);
 }
 
-static void not_offered(void)
-{
-	struct pyobjmem *session = start();
-	uint64_t a = make(session, 0);
-
-	CHECK_EQUAL(-EOPNOTSUPP, pyobjmem_weak(session, a, 1));
-	CHECK_EQUAL(-EOPNOTSUPP, pyobjmem_upgrade(session, a));
-	CHECK_EQUAL(-EOPNOTSUPP, pyobjmem_weak_drop(session, a));
-	CHECK_EQUAL(1, pyobjmem_holds(session, a));
-	end(session);
-}
-
 const struct test session_tests[] = {
 	TEST(get_is_local),
 	TEST(put_of_what_is_not_held),
@@ -245,6 +233,5 @@ const struct test session_tests[] = {
 	TEST(empty_slot_is_no_hold),
 	TEST(compare_and_set),
 	TEST(leave_forgets),
-	TEST(not_offered),
 	{ 0 },
 };

@@ -2,6 +2,8 @@
 /*
  * Several threads on one session: at the end no take is missing or left.
  */
+#include <errno.h>
+#include <sched.h>
 #include <string.h>
 
 #include "unit.h"
@@ -113,9 +115,140 @@ static void threads_mixed(void)
 	run_threads(juggle, juggle_batched);
 }
 
+/* --- Callbacks -------------------------------------------------------------- */
+
+enum { SUBJECTS = 500 };
+
+/* An object, and how often its callbacks ran. */
+struct subject {
+	int finalized;
+	int died;
+	bool dropped;
+};
+
+static struct subject subjects[THREADS][SUBJECTS];
+static int callbacks_now;
+
+/* Callbacks of a session never run side by side. */
+static void enter_callback(void)
+{
+	CHECK_EQUAL(1, __atomic_add_fetch(&callbacks_now, 1, __ATOMIC_RELAXED));
+}
+
+static void leave_callback(void)
+{
+	sched_yield();
+	__atomic_sub_fetch(&callbacks_now, 1, __ATOMIC_RELAXED);
+}
+
+static void subject_finalize(struct pyobjmem *session, uint64_t handle, void *data)
+{
+	struct subject *subject = data;
+
+	enter_callback();
+	subject->finalized++;
+	CHECK_EQUAL(0, subject->died);
+	CHECK_EQUAL(1, pyobjmem_holds(session, handle));
+	leave_callback();
+}
+
+static void subject_died(struct pyobjmem *session, uint64_t weak, uint64_t handle, void *data)
+{
+	struct subject *subject = data;
+
+	(void)session;
+	(void)weak;
+	enter_callback();
+	subject->died++;
+	CHECK_EQUAL(1, subject->finalized);
+	CHECK(!fake_lives(handle));
+	leave_callback();
+}
+
+/* Make objects and let them die, with weak holds that are dropped around then. */
+static void *make_and_drop(void *argument)
+{
+	unsigned int id = (unsigned int)(uintptr_t)argument;
+	struct pyobjmem_object object = {
+		.flags = PYOBJMEM_CREATE_FINALIZE,
+		.finalizer = subject_finalize,
+	};
+	uint64_t handle, weak;
+	int i, result;
+
+	for (i = 0; i < SUBJECTS; i++) {
+		object.data = &subjects[id][i];
+		if (pyobjmem_create(shared, &object, &handle) ||
+		    pyobjmem_weak(shared, handle, subject_died, object.data, &weak))
+			goto fail;
+		if (i % 4 == 1)
+			subjects[id][i].dropped = !pyobjmem_weak_drop(shared, weak);
+		if (pyobjmem_put(shared, handle))
+			goto fail;
+		if (i % 4 == 2) {
+			result = pyobjmem_weak_drop(shared, weak);
+			if (result && result != -ENOENT)
+				goto fail;
+			subjects[id][i].dropped = !result;
+		}
+		if (i % 4 == 3 && pyobjmem_dispatch(shared, (int)id % 2) < 0)
+			goto fail;
+	}
+	return NULL;
+fail:
+	thread_failed[id] = true;
+	return NULL;
+}
+
+static void dispatchers(bool direct)
+{
+	pthread_t threads[THREADS];
+	unsigned int i, k;
+
+	shared = start();
+	pyobjmem_set_direct(shared, direct);
+	fake_yield(true);
+	memset(thread_failed, 0, sizeof(thread_failed));
+	memset(subjects, 0, sizeof(subjects));
+	for (i = 0; i < THREADS; i++)
+		pthread_create(&threads[i], NULL, make_and_drop, (void *)(uintptr_t)i);
+	for (i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], NULL);
+		CHECK(!thread_failed[i]);
+	}
+	/* In direct mode somebody has seen to each of them. */
+	if (direct)
+		CHECK_EQUAL(0, fake_events(pyobjmem_fd(shared)));
+	while (pyobjmem_dispatch(shared, 0) > 0)
+		;
+	for (i = 0; i < THREADS; i++) {
+		for (k = 0; k < SUBJECTS; k++) {
+			CHECK_EQUAL(1, subjects[i][k].finalized);
+			CHECK_EQUAL(!subjects[i][k].dropped, subjects[i][k].died);
+		}
+	}
+	CHECK_EQUAL(0, shared->table.used);
+	CHECK_EQUAL(0, shared->table.reserved);
+	CHECK_EQUAL(0, shared->finalizers.used);
+	CHECK_EQUAL(0, shared->weaks.used);
+	end(shared);
+}
+
+static void threads_dispatch(void)
+{
+	dispatchers(false);
+}
+
+static void threads_dispatch_directly(void)
+{
+	dispatchers(true);
+}
+
 const struct test threads_tests[] = {
 	TEST(threads_single),
 	TEST(threads_batched),
 	TEST(threads_mixed),
+	TEST(threads_dispatch),
+	TEST(threads_dispatch_directly),
 	{ 0 },
 };

@@ -45,8 +45,25 @@ uint64_t make(struct pyobjmem *session, uint32_t slots)
 	return handle;
 }
 
+/* The same with a finalizer. */
+uint64_t make_with(struct pyobjmem *session, uint32_t slots, pyobjmem_finalizer_fn finalizer,
+		   void *data)
+{
+	struct pyobjmem_object object = {
+		.slots = slots,
+		.flags = PYOBJMEM_CREATE_FINALIZE,
+		.finalizer = finalizer,
+		.data = data,
+	};
+	uint64_t handle = 0;
+
+	CHECK_EQUAL(0, pyobjmem_create(session, &object, &handle));
+	return handle;
+}
+
 static const struct test *const all[] = {
-	table_tests, session_tests, batch_tests, threads_tests, socket_tests,
+	table_tests, session_tests, event_tests, weak_tests, batch_tests, threads_tests,
+	socket_tests,
 };
 
 int main(void)

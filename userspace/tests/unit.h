@@ -24,6 +24,8 @@ struct test {
 /* Each ends with an empty one. */
 extern const struct test table_tests[];
 extern const struct test session_tests[];
+extern const struct test event_tests[];
+extern const struct test weak_tests[];
 extern const struct test batch_tests[];
 extern const struct test threads_tests[];
 extern const struct test socket_tests[];
@@ -52,6 +54,8 @@ extern bool unit_failed;
 struct pyobjmem *start(void);
 void end(struct pyobjmem *session);
 uint64_t make(struct pyobjmem *session, uint32_t slots);
+uint64_t make_with(struct pyobjmem *session, uint32_t slots, pyobjmem_finalizer_fn finalizer,
+		   void *data);
 uint64_t random_next(uint64_t *state);
 
 #endif /* UNIT_H */
