@@ -4,68 +4,10 @@
  * does, and that the library's own counting and batching agree with what the
  * kernel counts.
  */
-#include "kselftest_harness.h"
-#include "pyobjmem_test.h"
-
-#include <pyobjmem.h>
+#include "library.h"
 
 /* Takes of one object that the library lets the kernel have at the most */
 #define TAKES_MAX	32
-
-FIXTURE(library)
-{
-	struct pyobjmem *session;
-	struct pyobjmem *other;
-	__u64 number;
-	int heap;
-};
-
-FIXTURE_SETUP(library)
-{
-	ASSERT_EQ(0, pyobjmem_open(&self->session));
-	ASSERT_EQ(0, pyobjmem_heap_create(self->session, 0, PYOBJMEM_RIGHTS, &self->heap));
-	ASSERT_EQ(0, heap_automatic(pyobjmem_fd(self->session), false));
-	self->number = pyobjmem_heap(self->session);
-	ASSERT_NE(0, self->number);
-	ASSERT_EQ(0, pyobjmem_open(&self->other));
-	ASSERT_EQ(0, pyobjmem_heap_join(self->other, self->heap));
-}
-
-/* Whatever a test left held must be gone with its sessions. */
-FIXTURE_TEARDOWN(library)
-{
-	EXPECT_VERIFIED(self->number);
-	pyobjmem_close(self->other);
-	pyobjmem_close(self->session);
-	close(self->heap);
-	EXPECT_HEAP_GONE(self->number);
-}
-
-/* An object with @slots slots, held once. */
-static uint64_t make(struct pyobjmem *session, uint32_t slots)
-{
-	struct pyobjmem_object object = { .slots = slots, .payload_size = 16 };
-	uint64_t handle = PYOBJMEM_NONE;
-
-	return pyobjmem_create(session, &object, &handle) ? PYOBJMEM_NONE : handle;
-}
-
-static __u64 holds(struct pyobjmem *session)
-{
-	return stats_holds(pyobjmem_fd(session));
-}
-
-static __u64 objects(struct pyobjmem *session)
-{
-	return stats_objects(pyobjmem_fd(session));
-}
-
-static __u32 takes(struct pyobjmem *session, uint64_t handle)
-{
-	struct pyobjmem_inspect inspect = { .size = sizeof(inspect) };
-
-	return pyobjmem_inspect(session, handle, NULL, 0, &inspect) ? 0 : inspect.out_takes;
-}
 
 /* --- Sessions and heaps ---------------------------------------------------- */
 

@@ -38,12 +38,18 @@ int pyobjmem_sys_ioctl(int fd, unsigned long command, void *argument)
 	return result;
 }
 
-/* Does not wait: -EAGAIN if there is nothing. */
+/*
+ * Does not wait: -EAGAIN if there is nothing. So EINTR only means that somebody else
+ * was reading when a signal came.
+ */
 ssize_t pyobjmem_sys_read(int fd, void *buffer, size_t size)
 {
 	int saved = errno;
-	ssize_t result = read(fd, buffer, size);
+	ssize_t result;
 
+	do
+		result = read(fd, buffer, size);
+	while (result < 0 && errno == EINTR);
 	if (result < 0)
 		result = -errno;
 	errno = saved;
