@@ -359,7 +359,8 @@ static void direct_costs_nothing_without_callbacks(void)
 {
 	struct pyobjmem *session = start();
 	struct trace trace = { 0 };
-	uint64_t a = make(session, 1), b = make(session, 0), c = make_with(session, 0, note, &trace);
+	uint64_t a = make(session, 1), b = make(session, 0);
+	uint64_t c = make_with(session, 0, note, &trace);
 
 	pyobjmem_set_direct(session, true);
 	CHECK_EQUAL(0, pyobjmem_put(session, c));

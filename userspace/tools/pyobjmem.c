@@ -196,6 +196,9 @@ static const struct {
 	{ "objects_limit", "most objects the heap may have" },
 	{ "sessions", "sessions joined" },
 	{ "tickets", "tickets open or in flight" },
+	{ "weak", "weak holds of all sessions" },
+	{ "finalizers", "finalizers that have not run" },
+	{ "finalizers_abandoned", "finalizers whose session ended before" },
 	{ "candidates", "objects that a full collection begins with" },
 	{ "permanent", "containers in the permanent generation" },
 	{ "slices", "pieces into which all collections were cut" },
@@ -332,7 +335,7 @@ static void print_features(unsigned long long features)
 	};
 	size_t i, n = 0;
 
-	printf("%-28s", "features beyond the basic");
+	printf("%-40s", "features beyond the basic");
 	for (i = 0; i < ARRAY_SIZE(names); i++)
 		if (features & names[i].bit)
 			printf("%s%s", n++ ? ", " : "", names[i].name);
@@ -341,7 +344,7 @@ static void print_features(unsigned long long features)
 
 static void print_limit(const char *what, unsigned long long value, bool bytes)
 {
-	printf("%-28s", what);
+	printf("%-40s", what);
 	if (bytes)
 		print_bytes(value);
 	else
@@ -363,7 +366,7 @@ static int show_query(const char *unused)
 	if (error)
 		die("query: %s", strerror(-error));
 
-	printf("%-28s%s\n", "library", pyobjmem_version());
+	printf("%-40s%s\n", "library", pyobjmem_version());
 	print_limit("interface of the kernel", q.out_abi, false);
 	print_limit("operations", q.out_operations, false);
 	print_features(q.out_features);
@@ -380,7 +383,8 @@ static int show_query(const char *unused)
 	print_limit("bytes of a new heap", q.out_heap_bytes, true);
 	print_limit("objects of a new heap", q.out_heap_objects, false);
 	print_limit("holds of a new session", q.out_session_holds, false);
-	print_limit("bytes of a user's heaps", q.out_user_bytes, true);
+	print_limit("weak holds and finalizers of a session", q.out_session_watches, false);
+	print_limit("bytes of a user", q.out_user_bytes, true);
 	return 0;
 }
 
