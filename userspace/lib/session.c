@@ -181,7 +181,10 @@ API void pyobjmem_close(struct pyobjmem *session)
 	pyobjmem_map_destroy(&session->table);
 	pyobjmem_map_destroy(&session->finalizers);
 	pyobjmem_map_destroy(&session->weaks);
-	pthread_cond_destroy(&session->idle);
+	/*
+	 * idle is not destroyed: that would wait for the threads that wait for it, and
+	 * in a fork child there are none to end. It owns nothing but its memory.
+	 */
 	pthread_mutex_destroy(&session->lock);
 	free(session);
 }

@@ -12,6 +12,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned long calls[FAKE_OP_COUNT];
 static bool yielding;
+static void (*when_empty)(void);
 static struct pyobjmem_batch_entry last_batch[PYOBJMEM_BATCH_MAX];
 static uint32_t last_batch_count;
 
@@ -149,6 +150,7 @@ int pyobjmem_sys_ioctl(int fd, unsigned long command, void *argument)
 
 ssize_t pyobjmem_sys_read(int fd, void *buffer, size_t size)
 {
+	void (*function)(void) = when_empty;
 	struct session *session;
 	ssize_t result;
 
@@ -161,6 +163,10 @@ ssize_t pyobjmem_sys_read(int fd, void *buffer, size_t size)
 		result = !session ? -EBADF : !session->joined ? -ENOTCONN :
 			 fake_read(session, buffer, size);
 	pthread_mutex_unlock(&lock);
+	if (function && result == -EAGAIN) {
+		when_empty = NULL;
+		function();
+	}
 	if (yielding)
 		sched_yield();
 	return result;
@@ -263,6 +269,7 @@ void fake_reset(void)
 	failure.error = 0;
 	alloc_countdown = -1;
 	yielding = false;
+	when_empty = NULL;
 	last_batch_count = 0;
 }
 
@@ -343,6 +350,11 @@ const struct pyobjmem_batch_entry *fake_last_batch(uint32_t *count)
 unsigned long fake_underflows(void)
 {
 	return fake_put_errors;
+}
+
+void fake_when_empty(void (*function)(void))
+{
+	when_empty = function;
 }
 
 unsigned int fake_events(int fd)

@@ -46,6 +46,12 @@ void fake_yield(bool on);
 void fake_event_size(uint32_t size);
 void fake_push(int fd, const struct pyobjmem_event *event);
 
+/* Once, when a read has found nothing, before that is told. */
+void fake_when_empty(void (*function)(void));
+
+/* As in a heap that cannot be mapped: ENOENT, not ESTALE, for what is dead. */
+void fake_hide_deaths(bool on);
+
 /* What the model knows. */
 unsigned int fake_objects(void);
 uint32_t fake_takes(int fd, uint64_t handle);

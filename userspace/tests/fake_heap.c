@@ -22,6 +22,7 @@ unsigned long fake_put_errors;
 static struct fake_object objects[FAKE_OBJECTS];
 static uint64_t roots[PYOBJMEM_ROOTS];
 static unsigned int hint;
+static bool deaths_hidden;
 static uint32_t event_size = sizeof(struct pyobjmem_event);
 
 /* --- Life and death ------------------------------------------------------- */
@@ -199,12 +200,17 @@ int fake_collect(struct pyobjmem_collect *collect)
 
 /* --- Operations ------------------------------------------------------------ */
 
+static int stale(void)
+{
+	return deaths_hidden ? -ENOENT : -ESTALE;
+}
+
 static int check(struct session *session, uint64_t handle)
 {
 	if (!handle)
 		return -EINVAL;
 	if (!fake_object_of(handle))
-		return -ESTALE;
+		return stale();
 	return session->takes[(uint32_t)handle] ? 0 : -ENOENT;
 }
 
@@ -413,7 +419,7 @@ static int do_upgrade(struct session *session, struct pyobjmem_upgrade *upgrade)
 	struct fake_object *object = fake_object_of(upgrade->handle);
 
 	if (!object)
-		return -ESTALE;
+		return stale();
 	if (!*find_weak(session, object, NULL))
 		return -ENOENT;
 	take(session, upgrade->handle);
@@ -427,7 +433,7 @@ static int do_weak_drop(struct session *session, struct pyobjmem_weak_drop *drop
 	struct fake_weak **at, *weak;
 
 	if (!object)
-		return -ESTALE;
+		return stale();
 	at = find_weak(session, object, &cookie);
 	weak = *at;
 	if (!weak)
@@ -565,7 +571,13 @@ void fake_heap_reset(void)
 	}
 	memset(roots, 0, sizeof(roots));
 	fake_put_errors = 0;
+	deaths_hidden = false;
 	event_size = sizeof(struct pyobjmem_event);
+}
+
+void fake_hide_deaths(bool on)
+{
+	deaths_hidden = on;
 }
 
 void fake_event_size(uint32_t size)

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "unit.h"
 
@@ -234,6 +236,98 @@ static void dispatchers(bool direct)
 	end(shared);
 }
 
+/* A callback that takes its time. */
+static struct {
+	bool began;
+	bool may_end;
+	bool ended;
+} slow;
+
+static void set(bool *flag)
+{
+	__atomic_store_n(flag, true, __ATOMIC_RELEASE);
+}
+
+static bool is_set(bool *flag)
+{
+	return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
+}
+
+static void take_time(struct pyobjmem *session, uint64_t handle, void *data)
+{
+	(void)session;
+	(void)handle;
+	(void)data;
+	set(&slow.began);
+	while (!is_set(&slow.may_end))
+		usleep(1000);
+	usleep(20000);
+	set(&slow.ended);
+}
+
+static void *dispatch_once(void *argument)
+{
+	CHECK_EQUAL(1, pyobjmem_dispatch(argument, 0));
+	return NULL;
+}
+
+static void threads_wait_for_the_dispatcher(void)
+{
+	struct pyobjmem *session = start();
+	uint64_t a = make_with(session, 0, take_time, NULL);
+	pthread_t thread;
+
+	memset(&slow, 0, sizeof(slow));
+	CHECK_EQUAL(0, pyobjmem_put(session, a));
+	pthread_create(&thread, NULL, dispatch_once, session);
+	while (!is_set(&slow.began))
+		usleep(1000);
+	CHECK_EQUAL(0, pyobjmem_dispatch(session, 0));
+	CHECK_EQUAL(0, pyobjmem_dispatch(session, 15));
+	CHECK(!is_set(&slow.ended));
+	set(&slow.may_end);
+	CHECK_EQUAL(0, pyobjmem_dispatch(session, -1));
+	CHECK(is_set(&slow.ended));
+	pthread_join(thread, NULL);
+	end(session);
+}
+
+static void *dispatch_waiting(void *argument)
+{
+	CHECK_EQUAL(0, pyobjmem_dispatch(argument, -1));
+	return NULL;
+}
+
+/* The threads that wait in the parent are not in the child, which does not miss them. */
+static void fork_child_closes_what_threads_wait_for(void)
+{
+	struct pyobjmem *session = start();
+	uint64_t a = make_with(session, 0, take_time, NULL);
+	pthread_t dispatcher, waiter;
+	int status = -1;
+	pid_t pid;
+
+	memset(&slow, 0, sizeof(slow));
+	CHECK_EQUAL(0, pyobjmem_put(session, a));
+	pthread_create(&dispatcher, NULL, dispatch_once, session);
+	while (!is_set(&slow.began))
+		usleep(1000);
+	pthread_create(&waiter, NULL, dispatch_waiting, session);
+	usleep(20000);
+	pid = fork();
+	if (!pid) {
+		alarm(10);
+		pyobjmem_close(session);
+		_exit(0);
+	}
+	CHECK_EQUAL(pid, waitpid(pid, &status, 0));
+	CHECK_EQUAL(0, status);
+	set(&slow.may_end);
+	pthread_join(dispatcher, NULL);
+	pthread_join(waiter, NULL);
+	end(session);
+}
+
 static void threads_dispatch(void)
 {
 	dispatchers(false);
@@ -248,6 +342,8 @@ const struct test threads_tests[] = {
 	TEST(threads_single),
 	TEST(threads_batched),
 	TEST(threads_mixed),
+	TEST(threads_wait_for_the_dispatcher),
+	TEST(fork_child_closes_what_threads_wait_for),
 	TEST(threads_dispatch),
 	TEST(threads_dispatch_directly),
 	{ 0 },

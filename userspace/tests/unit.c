@@ -62,8 +62,8 @@ uint64_t make_with(struct pyobjmem *session, uint32_t slots, pyobjmem_finalizer_
 }
 
 static const struct test *const all[] = {
-	table_tests, session_tests, event_tests, weak_tests, batch_tests, threads_tests,
-	socket_tests,
+	table_tests, session_tests, finalizer_tests, event_tests, weak_tests,
+	batch_tests, threads_tests, socket_tests,
 };
 
 int main(void)

@@ -24,6 +24,7 @@ struct test {
 /* Each ends with an empty one. */
 extern const struct test table_tests[];
 extern const struct test session_tests[];
+extern const struct test finalizer_tests[];
 extern const struct test event_tests[];
 extern const struct test weak_tests[];
 extern const struct test batch_tests[];

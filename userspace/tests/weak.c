@@ -116,12 +116,9 @@ static void upgrade_of_what_is_none(void)
 	CHECK_EQUAL(-ESTALE, pyobjmem_upgrade(session, weak, &handle));
 	CHECK_EQUAL(-ENOENT, pyobjmem_weak_drop(session, weak));
 	CHECK_EQUAL(-ENOENT, pyobjmem_weak_drop(session, 0));
-	/* A heap that cannot be mapped does not tell whether an object lives. */
 	weak = hold_weakly(session, a, NULL);
 	CHECK_EQUAL(0, pyobjmem_set_root(session, 0, a, NULL));
 	CHECK_EQUAL(0, pyobjmem_put(session, a));
-	fake_fail(PYOBJMEM_OP_UPGRADE, -ENOENT);
-	CHECK_EQUAL(-ESTALE, pyobjmem_upgrade(session, weak, &handle));
 	fake_fail(PYOBJMEM_OP_UPGRADE, -EDQUOT);
 	CHECK_EQUAL(-EDQUOT, pyobjmem_upgrade(session, weak, &handle));
 	CHECK_EQUAL(7, handle);
@@ -187,6 +184,32 @@ static void number_of_another_object(void)
 	CHECK_EQUAL(0, trace.runs);
 	CHECK_EQUAL(0, pyobjmem_put(session, a));
 	CHECK_EQUAL(1, pyobjmem_dispatch(session, 0));
+	end(session);
+}
+
+/* The kernel says of what is dead that it is not held; the library knows better. */
+static void weak_holds_where_deaths_are_hidden(void)
+{
+	struct pyobjmem *session = start();
+	uint64_t a = make(session, 0), weak, dropped, handle = 7;
+	struct pyobjmem_batcher *batcher = NULL;
+	struct trace trace = { 0 };
+
+	fake_hide_deaths(true);
+	weak = hold_weakly(session, a, &trace);
+	dropped = hold_weakly(session, a, &trace);
+	CHECK_EQUAL(0, pyobjmem_put(session, a));
+	CHECK_EQUAL(-ESTALE, pyobjmem_upgrade(session, weak, &handle));
+	CHECK_EQUAL(7, handle);
+	CHECK_EQUAL(0, pyobjmem_batch_new(session, 0, &batcher));
+	CHECK_EQUAL(0, pyobjmem_batch_upgrade(batcher, weak, &handle));
+	CHECK_EQUAL(-ESTALE, pyobjmem_batch_flush(batcher));
+	CHECK_EQUAL(-ESTALE, pyobjmem_batch_result(batcher, 0));
+	CHECK_EQUAL(0, pyobjmem_weak_drop(session, dropped));
+	CHECK_EQUAL(1, pyobjmem_dispatch(session, 0));
+	CHECK_EQUAL(weak, trace.weak);
+	CHECK_EQUAL(0, session->weaks.used);
+	pyobjmem_batch_free(batcher);
 	end(session);
 }
 
@@ -399,6 +422,7 @@ const struct test weak_tests[] = {
 	TEST(weak_that_fails_is_none),
 	TEST(numbers_that_are_taken),
 	TEST(number_of_another_object),
+	TEST(weak_holds_where_deaths_are_hidden),
 	TEST(several_weak_holds_of_one_object),
 	TEST(drop_before_the_death),
 	TEST(drop_before_the_event),
