@@ -63,11 +63,20 @@ static inline int heap_create(int fd, __u32 flags, __u32 rights, int *heap_fd, _
 	return rc;
 }
 
-static inline int heap_join(int fd, int heap_fd)
+static inline int heap_join_flags(int fd, int heap_fd, __u32 flags)
 {
-	struct pyobjmem_heap_join command = { .size = sizeof(command), .fd = heap_fd };
+	struct pyobjmem_heap_join command = {
+		.size = sizeof(command),
+		.flags = flags,
+		.fd = heap_fd,
+	};
 
 	return operate(fd, PYOBJMEM_OP_HEAP_JOIN, &command);
+}
+
+static inline int heap_join(int fd, int heap_fd)
+{
+	return heap_join_flags(fd, heap_fd, 0);
 }
 
 static inline int heap_configure(int fd, struct pyobjmem_heap_configure *command)
@@ -473,6 +482,38 @@ static inline struct pyobjmem_batch_entry entry_get_root(__u32 root)
 	return (struct pyobjmem_batch_entry){
 		.op = PYOBJMEM_OP_GET_ROOT,
 		.command.get_root = { .size = sizeof(struct pyobjmem_get_root), .root = root },
+	};
+}
+
+static inline struct pyobjmem_batch_entry entry_weak(__u64 handle, __u64 cookie)
+{
+	return (struct pyobjmem_batch_entry){
+		.op = PYOBJMEM_OP_WEAK,
+		.command.weak = {
+			.size = sizeof(struct pyobjmem_weak),
+			.handle = handle,
+			.cookie = cookie,
+		},
+	};
+}
+
+static inline struct pyobjmem_batch_entry entry_upgrade(__u64 handle)
+{
+	return (struct pyobjmem_batch_entry){
+		.op = PYOBJMEM_OP_UPGRADE,
+		.command.upgrade = { .size = sizeof(struct pyobjmem_upgrade), .handle = handle },
+	};
+}
+
+static inline struct pyobjmem_batch_entry entry_weak_drop(__u64 handle, __u64 cookie)
+{
+	return (struct pyobjmem_batch_entry){
+		.op = PYOBJMEM_OP_WEAK_DROP,
+		.command.weak_drop = {
+			.size = sizeof(struct pyobjmem_weak_drop),
+			.handle = handle,
+			.cookie = cookie,
+		},
 	};
 }
 
