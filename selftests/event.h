@@ -20,7 +20,7 @@
 /* Each number of events that a test expects in one go is smaller. */
 #define EVENTS_MAX	2048
 
-/* --- Reading ---------------------------------------------------------------- */
+/* --- Reading -------------------------------------------------------------- */
 
 static inline int event_nonblock(int session, bool on)
 {
@@ -77,7 +77,16 @@ static inline __u64 events_waiting(int session)
 	return heap_stats(session, &stats) ? ~0ULL : stats.out_events;
 }
 
-/* --- Expecting -------------------------------------------------------------- */
+/* Another session of a heap, that wants COLLECTED events. */
+static inline int join_collected(struct test_heap *heap)
+{
+	int session = session_open();
+
+	return session < 0 ? session :
+	       heap_join_flags(session, heap->fd, PYOBJMEM_HEAP_COLLECTED) ?: session;
+}
+
+/* --- Expecting ------------------------------------------------------------ */
 
 #define EVENT_FINALIZE(object) ((struct pyobjmem_event){			\
 	.size = sizeof(struct pyobjmem_event),				\
@@ -189,7 +198,7 @@ static inline const char *events_differ(int session, const struct pyobjmem_event
 #define EXPECT_NO_EVENTS(session)					\
 	EXPECT_STREQ("", events_differ(session, NULL, 0, true))
 
-/* --- Handling --------------------------------------------------------------- */
+/* --- Handling ------------------------------------------------------------- */
 
 /**
  * struct event_handler - what a session does with its events

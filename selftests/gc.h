@@ -130,7 +130,7 @@ static inline __u64 slot_value(int session, __u64 handle, __u32 slot)
 	return edges[slot];
 }
 
-/* --- Graphs ----------------------------------------------------------------- */
+/* --- Graphs --------------------------------------------------------------- */
 
 #define GRAPH_NODES	16
 
@@ -171,7 +171,7 @@ static inline void graph_del(struct __test_metadata *_metadata, int session,
 		del(_metadata, session, graph->node[i]);
 }
 
-/* --- Collections by themselves ---------------------------------------------- */
+/* --- Collections by themselves -------------------------------------------- */
 
 /* gc.enable() with gc.set_threshold(@all, @all, @all) */
 static inline int gc_enable(int session, __u32 all)

@@ -17,7 +17,7 @@
 #include "event.h"
 #include "gc.h"
 
-/* --- GCCallbackTests ---------------------------------------------------------- */
+/* --- GCCallbackTests ------------------------------------------------------ */
 
 FIXTURE(callback)
 {
@@ -132,7 +132,7 @@ TEST_F(callback, indirect_calls_with_gc_disabled)
 	}
 }
 
-/* --- GCTogglingTests ---------------------------------------------------------- */
+/* --- GCTogglingTests ------------------------------------------------------ */
 
 FIXTURE(toggling)
 {
@@ -260,7 +260,7 @@ TEST_F(toggling, bug1055820d)
 	EXPECT_EQ(701, stats_objects(self->session));
 }
 
-/* --- The end of an interpreter ------------------------------------------------ */
+/* --- The end of an interpreter -------------------------------------------- */
 
 FIXTURE(shutdown)
 {

@@ -174,7 +174,7 @@ static void nodes_check(struct __test_metadata *_metadata, FIXTURE_DATA(finaliza
 	EXPECT_EQ(alive ? self->nodes : 0, stats_objects(self->session));
 }
 
-/* --- Without cycles ----------------------------------------------------------- */
+/* --- Without cycles ------------------------------------------------------- */
 
 static const enum kind one_simple[] = { SIMPLE };
 static const enum kind one_resurrector[] = { RESURRECTOR };
@@ -225,7 +225,7 @@ TEST_F(finalization, non_gc_resurrect)
 	simple_resurrect(_metadata, self, 0);
 }
 
-/* --- One object that refers to itself ------------------------------------------ */
+/* --- One object that refers to itself ------------------------------------- */
 
 TEST_F(finalization, self_cycle_simple)
 {
@@ -264,7 +264,7 @@ TEST_F(finalization, self_cycle_simple_suicide)
 	nodes_check(_metadata, self, false);
 }
 
-/* --- Rings -------------------------------------------------------------------- */
+/* --- Rings ---------------------------------------------------------------- */
 
 static void non_resurrecting_chain(struct __test_metadata *_metadata,
 				   FIXTURE_DATA(finalization) *self, const enum kind *kind,

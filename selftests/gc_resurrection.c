@@ -34,7 +34,7 @@ FIXTURE_TEARDOWN(gc)
 	EXPECT_CLEAN_END(&self->program.heap);
 }
 
-/* --- Finalizers that do something --------------------------------------------- */
+/* --- Finalizers that do something ----------------------------------------- */
 
 static void allocate_finalize(int session, __u64 handle, void *argument)
 {
@@ -148,7 +148,7 @@ TEST_F(gc, is_finalized)
 	EXPECT_EQ(PYOBJMEM_CREATE_FINALIZE | PYOBJMEM_INSPECT_FINALIZED, inspect.out_flags);
 }
 
-/* --- Deep nests, freed by their counts --------------------------------------- */
+/* --- Deep nests, freed by their counts ------------------------------------ */
 
 struct ouch {
 	struct program *program;
@@ -272,7 +272,7 @@ TEST_F(gc, trashcan_threads)
 	EXPECT_EQ(0, stats_objects(self->session));
 }
 
-/* --- Bugs that CPython had ---------------------------------------------------- */
+/* --- Bugs that CPython had ------------------------------------------------ */
 
 struct ouches {
 	__u64 object[2];
@@ -341,7 +341,7 @@ TEST_F(gc, bug21435)
 	EXPECT_EQ(3, stats_freed_counted(self->session));
 }
 
-/* --- Resurrection ------------------------------------------------------------- */
+/* --- Resurrection --------------------------------------------------------- */
 
 TEST_F(gc, resurrection_only_happens_once_per_object)
 {

@@ -51,7 +51,7 @@ static void collected_at_once(struct __test_metadata *_metadata, struct program 
 	EXPECT_NO_EVENTS(program->session);
 }
 
-/* --- Shapes ----------------------------------------------------------------- */
+/* --- Shapes --------------------------------------------------------------- */
 
 /* What there is of a class: 0 itself, 1 __mro__, 2 __dict__, of which 3 and 4 */
 #define CLASS_A	"0>2 0>1 1>0 2>4 2>3 3>0 4>0"
@@ -137,7 +137,7 @@ TEST_F(gc, frame)
 	EXPECT_EQ(1, gc_collect(&self->program));
 }
 
-/* --- Nobody's code runs while the collector looks ---------------------------- */
+/* --- Nobody's code runs while the collector looks ------------------------- */
 
 /* __getattr__ would break the cycle: it is not asked, nor is anybody else. */
 TEST_F(gc, boom)
@@ -174,7 +174,7 @@ TEST_F(gc, boom2)
 				EVENT_WEAK_DEAD(object[1], 1));
 }
 
-/* --- Counts and generations ------------------------------------------------- */
+/* --- Counts and generations ----------------------------------------------- */
 
 #define EXPECT_COUNTS(session, a, b, c) do {				\
 	struct pyobjmem_stats __stats;					\
@@ -288,7 +288,7 @@ TEST_F(gc, get_objects_arguments)
 	EXPECT_EQ(1, collect(self->session, 2));
 }
 
-/* --- Looking at objects ----------------------------------------------------- */
+/* --- Looking at objects --------------------------------------------------- */
 
 TEST_F(gc, get_referents)
 {

@@ -127,7 +127,7 @@ static void dict_fill(struct __test_metadata *_metadata, FIXTURE_DATA(weakdict) 
 	}
 }
 
-/* --- How long it is ------------------------------------------------------------- */
+/* --- How long it is ------------------------------------------------------- */
 
 #define ITEMS	20
 
@@ -203,7 +203,7 @@ TEST_F(weakdict, weak_valued_len_race)
 	len_race(_metadata, self, false);
 }
 
-/* --- Iterating ------------------------------------------------------------------ */
+/* --- Iterating ------------------------------------------------------------ */
 
 static void destroy_while_iterating(struct __test_metadata *_metadata,
 				    FIXTURE_DATA(weakdict) *self, bool keyed)
@@ -247,7 +247,7 @@ TEST_F(weakdict, weak_values_destroy_while_iterating)
 	destroy_while_iterating(_metadata, self, false);
 }
 
-/* --- While another process collects ---------------------------------------------- */
+/* --- While another process collects --------------------------------------- */
 
 static bool gate_closed(struct child_side *side)
 {

@@ -53,7 +53,7 @@ static __u32 weak_count(int session, __u64 handle)
 	return object_inspect(session, handle, &inspect) ? ~0U : inspect.out_weak;
 }
 
-/* --- References and callbacks -------------------------------------------------- */
+/* --- References and callbacks --------------------------------------------- */
 
 TEST_F(weakref, basic_ref)
 {
@@ -215,7 +215,7 @@ TEST_F(weakref, callback_attribute_after_deletion)
 	EXPECT_EQ(-ESTALE, weak_drop(self->session, x, 1));
 }
 
-/* --- Callbacks that collect ---------------------------------------------------- */
+/* --- Callbacks that collect ----------------------------------------------- */
 
 static void collect_dead(int session, __u64 handle, __u64 cookie, void *argument)
 {
@@ -267,7 +267,7 @@ TEST_F(weakref, callback_gcs)
 	EXPECT_EQ(1, stats_freed_counted(self->session));
 }
 
-/* --- Callbacks that reach garbage ---------------------------------------------- */
+/* --- Callbacks that reach garbage ----------------------------------------- */
 
 static void call_other(int session, __u64 handle, __u64 cookie, void *argument)
 {
@@ -353,7 +353,7 @@ TEST_F(weakref, callback_in_cycle_resurrection)
 	close(trash);
 }
 
-/* --- Beginnings and ends -------------------------------------------------------- */
+/* --- Beginnings and ends -------------------------------------------------- */
 
 struct collecting {
 	int session;
@@ -500,7 +500,7 @@ TEST_F(weakref, trashcan_16602)
 	close(chain.session);
 }
 
-/* --- FinalizeTestCase ----------------------------------------------------------- */
+/* --- FinalizeTestCase ----------------------------------------------------- */
 
 /* Called, or detached: it is dropped, and there is no event of it. Else there is one. */
 TEST_F(weakref, finalize)
