@@ -5,64 +5,9 @@
  */
 #include "kselftest_harness.h"
 #include "pyobjmem_test.h"
+#include "queue.h"
 
 #include <ctype.h>
-
-#define BATCH		1024
-
-/* Run operations in batches; those that fail are a fault of the test. */
-struct queue {
-	int session;
-	unsigned int count;
-	struct pyobjmem_batch_entry entries[BATCH];
-};
-
-static void queue_flush(struct __test_metadata *_metadata, struct queue *queue)
-{
-	unsigned int i;
-
-	if (!queue->count)
-		return;
-	ASSERT_EQ(0, batch_run(queue->session, queue->entries, queue->count, 0, NULL));
-	for (i = 0; i < queue->count; i++)
-		ASSERT_EQ(0, queue->entries[i].out_result);
-	queue->count = 0;
-}
-
-static void queue_add(struct __test_metadata *_metadata, struct queue *queue,
-		      struct pyobjmem_batch_entry entry)
-{
-	queue->entries[queue->count++] = entry;
-	if (queue->count == BATCH)
-		queue_flush(_metadata, queue);
-}
-
-/* Containers of @slots slots each, @slots[i] for the i-th if that is given. */
-static void create_many(struct __test_metadata *_metadata, struct queue *queue, __u64 *handle,
-			unsigned int count, const __u32 *slots, __u32 all_slots)
-{
-	unsigned int done, i, n;
-
-	for (done = 0; done < count; done += n) {
-		n = count - done < BATCH ? count - done : BATCH;
-		for (i = 0; i < n; i++)
-			queue->entries[i] = entry_create(0, NULL, 8,
-							 slots ? slots[done + i] : all_slots);
-		ASSERT_EQ(0, batch_run(queue->session, queue->entries, n, 0, NULL));
-		for (i = 0; i < n; i++) {
-			ASSERT_EQ(0, queue->entries[i].out_result);
-			handle[done + i] = queue->entries[i].command.create.out_handle;
-		}
-	}
-}
-
-static void put_many(struct __test_metadata *_metadata, struct queue *queue,
-		     const __u64 *handle, unsigned int count)
-{
-	while (count--)
-		queue_add(_metadata, queue, entry_put(*handle++));
-	queue_flush(_metadata, queue);
-}
 
 FIXTURE(graph)
 {
