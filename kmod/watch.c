@@ -435,10 +435,11 @@ int pom_weak_upgrade(struct pom_session *session, const struct pyobjmem_upgrade 
 	ret = pom_object_find(session->heap, cmd->handle, &obj);
 	if (ret)
 		return ret;
-	if (!watch_weak(session, obj.block.link, 0))
-		return -ENOENT;
+	/* Its weak holds may have gone before it does. */
 	if (pom_condemned(&session->heap->gc, obj.side))
 		return pom_stale(session->heap);
+	if (!watch_weak(session, obj.block.link, 0))
+		return -ENOENT;
 	return pom_object_take(session, &obj, stash);
 }
 
@@ -461,7 +462,8 @@ int pom_weak_drop(struct pom_session *session, const struct pyobjmem_weak_drop *
 		return ret;
 	watch = watch_weak(session, obj.block.link, cmd->cookie);
 	if (!watch || watch->cookie != cmd->cookie)
-		return -ENOENT;
+		return pom_condemned(&session->heap->gc, obj.side) ? pom_stale(session->heap) :
+								     -ENOENT;
 	watch_disarm(session->heap, &obj, watch);
 	watch_release(watch);
 	return 0;
