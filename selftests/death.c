@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Death: a process is killed in whatever state it is, and exactly its holds go
- * with it, and soon. With death_copy.c, death_pairs.c and the exec of ending.c
- * these are 1,000 kills; PYOBJMEM_KILLS in the environment is another number.
+ * with it, and soon. With death_copy.c, death_pairs.c, death_watch.c and the exec
+ * of ending.c these are over 1,000 kills; PYOBJMEM_KILLS in the environment is another number.
  */
 #include "kselftest_harness.h"
 #include "pyobjmem_test.h"

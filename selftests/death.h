@@ -116,6 +116,10 @@ static inline void expect_baseline(struct __test_metadata *_metadata, struct dea
 	}
 	ASSERT_EQ(BASELINE, stats.out_holds);
 	ASSERT_EQ(0, stats.out_tickets);
+	ASSERT_EQ(0, stats.out_weak);
+	ASSERT_EQ(0, stats.out_finalizers);
+	ASSERT_EQ(0, stats.out_watches);
+	ASSERT_EQ(0, stats.out_events);
 	ASSERT_EQ(BASELINE, stats.out_created - stats.out_freed_counted -
 			    stats.out_freed_collected);
 	ASSERT_TRUE(stats_bytes_add_up(&stats));
