@@ -2,8 +2,8 @@
 /*
  * Candidates: objects that lost a reference and are still referred to by slots.
  * Owns their four lists (one a generation, one of the permanent one) and the
- * work list of the running collection, the mark stack, the dates of birth, and
- * when it is time to collect. Called by object.c, ops.c and collect.c, under heap->lock.
+ * work list of the running collection, the mark stack, and when it is time to
+ * collect. Called by object.c, ops.c and collect.c, under heap->lock.
  *
  * The lists run through the side headers: link is the next candidate, shadow the
  * previous one. An object is listed if it has CAND and is not traced. They are
@@ -179,23 +179,6 @@ void pom_gc_init(struct pom_heap *heap)
 		pom_list_reset(&gc->cand[i]);
 	for (i = 0; i < PYOBJMEM_GENERATIONS; i++)
 		gc->threshold[i] = default_threshold[i];
-}
-
-/**
- * pom_gc_generation - generation of an object
- * @gc: the collector
- * @born: epoch of its birth
- *
- * Return: 0 to 2, or POM_PERMANENT.
- */
-u32 pom_gc_generation(const struct pom_gc *gc, u32 born)
-{
-	u32 g;
-
-	for (g = 0; g < PYOBJMEM_GENERATIONS; g++)
-		if (born >= gc->bound[g])
-			return g;
-	return POM_PERMANENT;
 }
 
 /* Candidates that a collection could look at */

@@ -47,8 +47,7 @@
  * So an object can be traced, on the mark stack and dying at the same time; its
  * block is kept until the collection has released it (LIMBO).
  *
- * Generations are ranges of the birth epoch, so that moving all objects of one
- * into another is moving a boundary. Thresholds, counts and the 25 % rule are
+ * Generations are ranges of the birth epoch: see epoch.c. Thresholds, counts and the 25 % rule are
  * CPython's, Modules/gcmodule.c. Many candidates start a full collection besides.
  */
 #include <linux/ktime.h>
@@ -487,56 +486,18 @@ static void collection_slice(struct pom_heap *heap)
 }
 
 /*
- * A slice, after which the lock is dropped: what it let go of is freed before the
- * next one.
+ * A slice, of a renumbering too, after which the lock is dropped: what it let go of is
+ * freed before the next one.
  */
 static void collection_step(struct pom_heap *heap)
 {
-	collection_slice(heap);
+	if (heap->gc.phase == POM_RENUMBER)
+		pom_renumber_slice(heap, POM_SLICE);
+	else
+		collection_slice(heap);
 	pom_heap_unlock(heap);
 	pom_heap_settle(heap);
 	cond_resched();
-}
-
-/*
- * The epoch has come to its end: date everything anew, the permanent
- * generation 1, then 2, 3, 4. Once in 2^32 collections.
- */
-static void epoch_renumber(struct pom_heap *heap)
-{
-	struct pom_gc *gc = &heap->gc;
-	struct pom_arena *arena;
-	struct pom_side *side;
-	u32 number = 0, place, i;
-
-	while ((arena = pom_arena_next(&heap->space[POM_OBJECTS], &number))) {
-		for (place = 0; place < POM_ARENA_POOLS; place++) {
-			if (!arena->pool[place])
-				continue;
-			for (i = 0; i < arena->pool[place]->blocks; i++) {
-				side = &arena->pool[place]->side[i];
-				side->born = 4 - pom_gc_generation(gc, side->born);
-			}
-		}
-		cond_resched();
-	}
-	gc->bound[2] = gc->bound[2] ? 2 : 0;
-	gc->bound[1] = 3;
-	gc->bound[0] = 4;
-	gc->epoch = 4;
-}
-
-/* What is born from now on is younger than all that is. */
-static void epoch_advance(struct pom_heap *heap)
-{
-	struct pom_gc *gc = &heap->gc;
-
-	if (heap->created == gc->created_at)
-		return;
-	gc->created_at = heap->created;
-	if (gc->epoch == U32_MAX)
-		epoch_renumber(heap);
-	gc->epoch++;
 }
 
 static void collection_start(struct pom_heap *heap, u32 g)
@@ -544,7 +505,7 @@ static void collection_start(struct pom_heap *heap, u32 g)
 	struct pom_gc *gc = &heap->gc;
 	u32 i;
 
-	epoch_advance(heap);
+	pom_epoch_advance(heap);
 	gc->lo = gc->bound[g];
 	gc->hi = gc->epoch;
 	gc->bound[0] = gc->hi;
@@ -577,6 +538,15 @@ static void collection_start(struct pom_heap *heap, u32 g)
 	gc->phase = POM_TRACE;
 }
 
+/* Begin a collection, or first the renumbering without which it cannot begin. */
+static void collection_begin(struct pom_heap *heap, u32 g)
+{
+	if (pom_epoch_ended(heap))
+		pom_renumber_start(heap);
+	else
+		collection_start(heap, g);
+}
+
 /* Work on what runs until it is done. The lock is dropped meanwhile. */
 static void collection_finish(struct pom_heap *heap)
 {
@@ -600,7 +570,7 @@ static void heap_trim(struct pom_heap *heap)
  *
  * Several callers work on the same collection. One that had begun before is
  * finished first; of several that wait, the first begins the next one, and the
- * others share it if it is of their generation.
+ * others share it if it is of their generation. A renumbering serves nobody.
  *
  * Context: may sleep; heap->lock must not be held.
  * Return: 0, or -EINTR: then the worker finishes what has begun.
@@ -619,7 +589,7 @@ int pom_collect(struct pom_heap *heap, u32 generation, struct pom_gc_run *run)
 		if (gc->phase == POM_IDLE) {
 			if (gc->run.number > before && gc->run.generation >= generation)
 				break;
-			collection_start(heap, generation);
+			collection_begin(heap, generation);
 		}
 		collection_step(heap);
 		if (fatal_signal_pending(current)) {
@@ -663,6 +633,10 @@ void pom_collect_work(struct work_struct *work)
 
 	pom_heap_lock(heap);
 	collection_finish(heap);
+	if (gc->due && pom_epoch_ended(heap)) {
+		pom_renumber_start(heap);
+		collection_finish(heap);
+	}
 	due = gc->due ? pom_gc_due(gc) : -1;
 	pressure = gc->pressure;
 	gc->due = false;
@@ -681,10 +655,11 @@ void pom_collect_work(struct work_struct *work)
  * @heap: the heap
  * @freeze: which
  *
- * A collection that runs is not disturbed: its range was fixed at its start.
+ * A collection that runs is not disturbed: its range was fixed at its start. Only a
+ * renumbering that must come first waits for its end.
  *
  * Context: may sleep; heap->lock must not be held.
- * Return: 0 or -EINTR.
+ * Return: 0, or -EINTR with nothing frozen: then the worker finishes what has begun.
  */
 int pom_freeze(struct pom_heap *heap, bool freeze)
 {
@@ -695,6 +670,17 @@ int pom_freeze(struct pom_heap *heap, bool freeze)
 	ret = pom_heap_lock_killable(heap);
 	if (ret)
 		return ret;
+	/* A renumbering moves the boundaries, too; and without an epoch there is no new one. */
+	while (gc->phase == POM_RENUMBER || (freeze && pom_epoch_ended(heap))) {
+		if (gc->phase == POM_IDLE)
+			pom_renumber_start(heap);
+		collection_step(heap);
+		if (fatal_signal_pending(current)) {
+			queue_work(heap->wq, &heap->collect);
+			return -EINTR;
+		}
+		pom_heap_lock(heap);
+	}
 	if (!freeze) {
 		gc->bound[2] = 0;
 		gc->frozen = 0;
@@ -703,12 +689,7 @@ int pom_freeze(struct pom_heap *heap, bool freeze)
 		gc->live[POM_PERMANENT] = 0;
 		goto unlock;
 	}
-	/* Only renumbering would disturb it. */
-	while (gc->epoch == U32_MAX && gc->phase != POM_IDLE) {
-		collection_step(heap);
-		pom_heap_lock(heap);
-	}
-	epoch_advance(heap);
+	pom_epoch_advance(heap);
 	for (i = 0; i < PYOBJMEM_GENERATIONS; i++) {
 		gc->bound[i] = gc->epoch;
 		pom_list_splice(heap, &gc->cand[i], &gc->cand[POM_PERMANENT]);

@@ -158,7 +158,8 @@ static inline wait_queue_head_t *pom_session_wait(struct pom_session *session)
  */
 static inline int pom_gc_owed(const struct pom_gc *gc, u32 slots)
 {
-	if (likely(gc->phase == POM_IDLE) || gc->run.born <= gc->run.lived / 2)
+	if (likely(gc->phase == POM_IDLE) || gc->phase == POM_RENUMBER ||
+	    gc->run.born <= gc->run.lived / 2)
 		return 0;
 	return min_t(u32, 4 * (4 + slots), POM_SLICE);
 }

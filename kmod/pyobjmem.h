@@ -18,7 +18,8 @@
  *	object   a block with head and slots; its counts; the cascade of frees
  *	watch    what a session is to be told of an object: finalizers, weak holds
  *	collect  the cycle collector, beside object
- *	candidate  what lost a reference; generations
+ *	candidate  what lost a reference; when it is time to collect
+ *	epoch    dates of birth, which make generations
  *	pool     a page of equal blocks, or a run of pages that is one block
  *	poison   in a debug build, what lies where nobody is to write
  *	stash    memory that an operation brings along
@@ -558,7 +559,7 @@ int pom_object_write(struct pom_session *session, struct pyobjmem_write *cmd, vo
 int pom_object_inspect(struct pom_session *session, struct pyobjmem_inspect *cmd, u64 *edges,
 		       u32 first, u32 count);
 
-/* --- candidate.c, collect.c --------------------------------------------- */
+/* --- candidate.c, epoch.c, collect.c ------------------------------------ */
 
 #define POM_PERMANENT	PYOBJMEM_GENERATIONS
 
@@ -575,6 +576,7 @@ enum pom_phase {
 	POM_DRAIN,	/* so does what that reaches */
 	POM_FREE,	/* what is white is dead: its slots are dropped */
 	POM_RELEASE,	/* all blocks go back, all survivors out of the trace list */
+	POM_RENUMBER,	/* no collection: all is dated anew */
 };
 
 /**
@@ -619,10 +621,12 @@ struct pom_gc_run {
 
 /**
  * struct pom_gc - the collector of a heap, all under heap->lock
- * @phase: what the running collection does
+ * @phase: what the running collection does, or the renumbering
  * @epoch: the date of birth of new objects
  * @created_at: heap->created when @epoch last advanced
  * @bound: generation g is born at or after bound[g] and before bound[g - 1]
+ * @sweep: the generation that a renumbering is at
+ * @place: the next place of it
  * @cand: candidates by generation, and of the permanent generation
  * @candidates: how many of all generations, and of the work list
  * @frozen: those of them that are permanent: no collection looks at them
@@ -661,6 +665,8 @@ struct pom_gc {
 	u32 epoch;
 	u64 created_at;
 	u32 bound[PYOBJMEM_GENERATIONS];
+	u32 sweep;
+	u32 place;
 	struct pom_list cand[PYOBJMEM_GENERATIONS + 1];
 	u64 candidates;
 	u64 frozen;
@@ -712,11 +718,15 @@ void pom_gc_ended(struct pom_gc *gc);
 void pom_gc_check(struct pom_heap *heap);
 u64 pom_gc_worth(const struct pom_gc *gc);
 void pom_gc_press(struct pom_heap *heap);
-u32 pom_gc_generation(const struct pom_gc *gc, u32 born);
 void pom_gc_born(struct pom_heap *heap, struct pom_object *obj);
 void pom_gc_freed(struct pom_heap *heap, struct pom_object *obj);
 void pom_gc_touch(struct pom_heap *heap, struct pom_object *obj);
 void pom_mark_push(struct pom_gc *gc, struct pom_side *side, u32 link);
+u32 pom_gc_generation(const struct pom_gc *gc, u32 born);
+bool pom_epoch_ended(const struct pom_heap *heap);
+void pom_epoch_advance(struct pom_heap *heap);
+void pom_renumber_start(struct pom_heap *heap);
+void pom_renumber_slice(struct pom_heap *heap, int visits);
 int pom_collect(struct pom_heap *heap, u32 generation, struct pom_gc_run *run);
 void pom_collect_help(struct pom_heap *heap, int visits);
 int pom_freeze(struct pom_heap *heap, bool freeze);

@@ -38,12 +38,14 @@ static __printf(2, 3) bool complain(struct seq_file *m, const char *fmt, ...)
  * @heap: the heap
  * @fn: the doing; false: stop
  * @sign: for @fn, 1 or -1
+ * @live: by @fn, containers by generation
  */
 struct visit {
 	struct seq_file *m;
 	struct pom_heap *heap;
 	bool (*fn)(struct visit *v, struct pom_object *obj);
 	u32 sign;
+	u64 live[PYOBJMEM_GENERATIONS + 1];
 };
 
 static bool visit_pool(struct visit *v, struct pom_pool *pool)
@@ -369,7 +371,14 @@ static bool check_candidate(struct visit *v, struct pom_object *obj)
 
 	if (!!(state & POM_LISTED) != (state & POM_CAND && !(state & POM_COLOUR)))
 		return complain(v->m, "object %#llx: state %#x", pom_object_handle(obj), state);
-	if (v->heap->gc.phase == POM_IDLE && state & POM_COLOUR)
+	if (obj->head->slots)
+		v->live[generation]++;
+	/* While all are dated anew, the youngest are dated before the epoch ends. */
+	if (obj->side->born > v->heap->gc.epoch && v->heap->gc.phase != POM_RENUMBER)
+		return complain(v->m, "object %#llx: born in %u, now is %u",
+				pom_object_handle(obj), obj->side->born, v->heap->gc.epoch);
+	if ((v->heap->gc.phase == POM_IDLE || v->heap->gc.phase == POM_RENUMBER) &&
+	    state & POM_COLOUR)
 		return complain(v->m, "object %#llx: traced by no collection",
 				pom_object_handle(obj));
 	/* L, the rule that lets the collector leave old objects alone. */
@@ -436,7 +445,13 @@ static bool verify_candidates(struct seq_file *m, struct pom_heap *heap)
 	if (sums.all != gc->candidates || sums.frozen != gc->frozen)
 		return complain(m, "candidates %llu, counted %llu; permanent %llu, counted %llu",
 				gc->candidates, sums.all, gc->frozen, sums.frozen);
-	return visit_objects(&v);
+	if (!visit_objects(&v))
+		return false;
+	for (i = 0; i < ARRAY_SIZE(gc->live); i++)
+		if (v.live[i] != gc->live[i])
+			return complain(m, "containers of generation %u: %llu, counted %llu", i,
+					gc->live[i], v.live[i]);
+	return true;
 }
 
 static bool verify_heap(struct seq_file *m, struct pom_heap *heap)

@@ -252,4 +252,75 @@ TEST_F(wrap, freeze_across_the_end_of_the_epochs)
 	}
 }
 
+/* What is to keep its generation, whatever others do */
+struct keeper {
+	int session;
+	__u64 handle[3];	/* of generations 1, 2 and the permanent one */
+	bool stop;
+	__u64 looks;
+	__u64 others;		/* generations that were not as they should be */
+	int rc;
+};
+
+static void *look_and_work(void *argument)
+{
+	struct keeper *keeper = argument;
+	__u64 ring, leaf;
+	int rc = 0;
+	__u32 i;
+
+	while (!rc && !__atomic_load_n(&keeper->stop, __ATOMIC_RELAXED)) {
+		for (i = 0; i < 3; i++)
+			keeper->others += generation_of(keeper->session, keeper->handle[i]) !=
+					  i + 1;
+		keeper->looks++;
+		rc = container_create(keeper->session, 1, &ring);
+		rc = rc ?: ref_set(keeper->session, ring, 0, ring, NULL);
+		rc = rc ?: object_put(keeper->session, ring);
+		rc = rc ?: object_create(keeper->session, 0, "leaf", 4, NULL, 0, &leaf);
+		rc = rc ?: object_put(keeper->session, leaf);
+	}
+	keeper->rc = rc;
+	return NULL;
+}
+
+/* All is dated anew in many slices, between which another client works. */
+TEST_F_TIMEOUT(wrap, others_work_while_the_epochs_end, 120)
+{
+	struct keeper keeper = { .session = test_heap_join(&self->heap) };
+	const unsigned int count = 20000;
+	struct pyobjmem_collect collect;
+	pthread_t thread;
+	unsigned int i;
+	__u64 handle;
+
+	if (self->first_epoch < NEAR_THE_END)
+		SKIP(return, "the module was not loaded with first_epoch=0xfffffff0");
+	ASSERT_LE(0, keeper.session);
+	ASSERT_EQ(0, container_create(keeper.session, 1, &keeper.handle[2]));
+	ASSERT_EQ(0, heap_freeze(self->session));
+	ASSERT_EQ(0, container_create(keeper.session, 1, &keeper.handle[1]));
+	for (i = 0; i < count; i++)
+		ASSERT_EQ(0, container_create(self->session, 2, &handle));
+	ASSERT_EQ(0, heap_collect(self->session, 1, NULL));
+	ASSERT_EQ(0, container_create(keeper.session, 1, &keeper.handle[0]));
+	ASSERT_EQ(0, heap_collect(self->session, 0, NULL));
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, look_and_work, &keeper));
+	for (i = 0; i < 40; i++) {
+		make_dead_pair(_metadata, self->session);
+		ASSERT_EQ(0, heap_collect(self->session, 0, &collect));
+		ASSERT_LE(2, collect.out_collected);
+		ASSERT_VERIFIED(self->heap.number);
+	}
+	__atomic_store_n(&keeper.stop, true, __ATOMIC_RELAXED);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(0, keeper.rc);
+	EXPECT_LT(0, keeper.looks);
+	EXPECT_EQ(0, keeper.others);
+	ASSERT_EQ(0, heap_collect(self->session, 2, NULL));
+	EXPECT_EQ(count + 3, stats_objects(self->session));
+	close(keeper.session);
+}
+
 TEST_HARNESS_MAIN

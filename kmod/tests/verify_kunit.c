@@ -232,6 +232,16 @@ static void watch_of_no_block(struct scene *s, int by)
 	watch->handle ^= 1;
 }
 
+static void containers_of_a_generation(struct scene *s, int by)
+{
+	s->heap->gc.live[1] += by;
+}
+
+static void born_in_the_future(struct scene *s, int by)
+{
+	s->young.side->born += by;
+}
+
 static void red_zone(struct scene *s, int by)
 {
 	struct pom_block *block = &s->parent.block;
@@ -278,6 +288,8 @@ static const struct change {
 	{ "event_of_the_dead", event_of_the_dead, "is to finalize what is dead" },
 	{ "event_that_does_not_count", event_that_does_not_count, "ext is 1 more" },
 	{ "watch_of_no_block", watch_of_no_block, "watches no block" },
+	{ "containers_of_a_generation", containers_of_a_generation, "containers of generation 1" },
+	{ "born_in_the_future", born_in_the_future, "now is" },
 	{ "red_zone", red_zone, "somebody wrote behind it", true },
 };
 
