@@ -462,27 +462,33 @@ static void collection_work(struct pom_heap *heap, int visits)
 		}
 	}
 	gc->run.visits += visits - budget;
-	if (gc->phase == POM_IDLE) {
-		gc->run.duration_ns = ktime_get_ns() - gc->run.began_ns;
-		gc->total_ns += gc->run.duration_ns;
-		pom_gc_ended(gc);
-	}
+}
+
+/* Behind what brought it to its end, which is part of how long it took. */
+static void collection_ended(struct pom_heap *heap, u64 now)
+{
+	struct pom_gc *gc = &heap->gc;
+
+	gc->run.duration_ns = now - gc->run.began_ns;
+	gc->total_ns += gc->run.duration_ns;
+	pom_gc_ended(gc);
+	pom_verify_debug(heap);
 }
 
 /* One hold of the lock. */
 static void collection_slice(struct pom_heap *heap)
 {
 	struct pom_gc *gc = &heap->gc;
-	u64 began = ktime_get_ns(), took;
+	u64 began = ktime_get_ns(), now;
 
 	collection_work(heap, POM_SLICE);
-	took = ktime_get_ns() - began;
+	now = ktime_get_ns();
 	gc->run.slices++;
-	gc->run.longest_ns = max(gc->run.longest_ns, took);
+	gc->run.longest_ns = max(gc->run.longest_ns, now - began);
 	gc->slices++;
-	gc->longest_ns = max(gc->longest_ns, took);
+	gc->longest_ns = max(gc->longest_ns, now - began);
 	if (gc->phase == POM_IDLE)
-		pom_verify_debug(heap);
+		collection_ended(heap, now);
 }
 
 /*
@@ -617,7 +623,7 @@ void pom_collect_help(struct pom_heap *heap, int visits)
 {
 	collection_work(heap, visits);
 	if (heap->gc.phase == POM_IDLE)
-		pom_verify_debug(heap);
+		collection_ended(heap, ktime_get_ns());
 }
 
 /**
