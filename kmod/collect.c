@@ -439,7 +439,8 @@ static void collection_work(struct pom_heap *heap, int visits)
 	while (budget > 0 && gc->phase != POM_IDLE) {
 		switch (gc->phase) {
 		case POM_IDLE:
-			break;
+		case POM_RENUMBER:	/* not a collection's */
+			return;
 		case POM_TRACE:
 			stamp_candidates(heap, &budget);
 			trace_slice(heap, &budget);
