@@ -193,7 +193,7 @@ static void trace_slice(struct pom_heap *heap, int *budget)
 {
 	struct pom_gc *gc = &heap->gc;
 	struct pom_object obj = {};
-	u32 n = 0;
+	u32 n = 0, slot;
 
 	while (*budget > 0) {
 		--*budget;
@@ -206,9 +206,10 @@ static void trace_slice(struct pom_heap *heap, int *budget)
 		}
 		cursor_object(heap, &obj, n++);
 		if (object_white(&obj)) {
-			for (; gc->slot < obj.head->slots && *budget > 0; --*budget)
-				trace_slot(heap, &obj, gc->slot++);
-			if (gc->slot < obj.head->slots)
+			for (slot = gc->slot; slot < obj.head->slots && *budget > 0; --*budget)
+				trace_slot(heap, &obj, slot++);
+			gc->slot = slot;
+			if (slot < obj.head->slots)
 				return;
 		}
 		cursor_advance(gc, &obj);
@@ -342,12 +343,14 @@ static void free_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot)
 static bool free_white(struct pom_heap *heap, struct pom_object *obj, int *budget)
 {
 	struct pom_gc *gc = &heap->gc;
+	u32 slot = gc->slot;
 
 	if (obj->side->state & POM_WATCHED && !pom_watch_die(heap, obj, budget))
 		return false;
-	for (; gc->slot < obj->head->slots && *budget > 0; --*budget)
-		free_slot(heap, obj, gc->slot++);
-	return gc->slot == obj->head->slots;
+	for (; slot < obj->head->slots && *budget > 0; --*budget)
+		free_slot(heap, obj, slot++);
+	gc->slot = slot;
+	return slot == obj->head->slots;
 }
 
 static void free_slice(struct pom_heap *heap, int *budget)
