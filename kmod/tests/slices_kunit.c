@@ -509,10 +509,91 @@ static void what_freeze_ends_leaves_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, pom_freeze(w->f->heap, false), 0);
 }
 
+/*
+ * Candidates that the collection has not come to die: those that it would come to
+ * next, one after the other, and the last of all.
+ */
+static void what_dies_before_its_turn_is_passed_over(struct kunit *test)
+{
+	const u32 n = 8 * POM_SLICE, first_die = 3;
+	struct world *w = world_new(test);
+	struct pom_gc *gc = &w->f->heap->gc;
+	u64 holder = pom_fixture_create(test, n, 0);
+	u64 *handle = kunit_kcalloc(test, n, sizeof(*handle), GFP_KERNEL);
+	u32 i, next = 0;
+
+	KUNIT_ASSERT_NOT_NULL(test, handle);
+	for (i = 0; i < n; i++) {
+		handle[i] = pom_fixture_create(test, 1, 0);
+		KUNIT_EXPECT_EQ(test, pom_fixture_set_ref(w->f, holder, i, handle[i]), 0);
+		pom_fixture_put(test, handle[i]);
+	}
+	pom_collector_start(test, &w->collector);
+	w->collector.generation = 2;
+	pom_collector_slice(&w->collector);
+	while (next < n && pom_link(handle[next]) != READ_ONCE(gc->work.head))
+		next++;
+	KUNIT_ASSERT_GT(test, next, 0U);
+	KUNIT_ASSERT_LT(test, next + first_die, n);
+
+	for (i = next; i < next + first_die; i++)
+		KUNIT_EXPECT_EQ(test, pom_fixture_set_ref(w->f, holder, i, PYOBJMEM_NONE), 0);
+	KUNIT_EXPECT_EQ(test, pom_fixture_set_ref(w->f, holder, n - 1, PYOBJMEM_NONE), 0);
+	while (READ_ONCE(gc->phase) != POM_IDLE)
+		pom_collector_slice(&w->collector);
+	pom_collector_stop(&w->collector);
+
+	KUNIT_EXPECT_EQ(test, gc->run.visited, (u64)n - first_die - 1);
+	KUNIT_EXPECT_EQ(test, w->f->heap->objects, (u64)n - first_die);
+	KUNIT_EXPECT_EQ(test, gc->candidates, 0ULL);
+}
+
+static void do_not_settle(struct work_struct *work)
+{
+}
+
+/*
+ * Something dies while it is traced, and before its slots are dropped what it names
+ * is found dead: the block of that must not go before.
+ */
+static void what_something_dying_names_waits_for_it(struct kunit *test)
+{
+	struct world *w = world_new(test);
+	struct pom_heap *heap = w->f->heap;
+	u64 holder = pom_fixture_create(test, 1, 0);
+	u64 dying = pom_fixture_create(test, 1, 0);
+	u64 waits = pom_fixture_create(test, 1, 0);
+
+	set_ref(test, holder, dying);
+	set_ref(test, dying, waits);
+	pom_fixture_put(test, dying);
+	pom_fixture_put(test, waits);
+	pom_fixture_drop_rings(test, 8 * POM_SLICE);
+
+	INIT_WORK(&heap->settle, do_not_settle);
+	pom_collector_start(test, &w->collector);
+	w->collector.generation = 2;
+	do {
+		pom_collector_slice(&w->collector);
+	} while (heap->gc.phase == POM_TRACE &&
+		 (heap->gc.work.head != POM_NIL || heap->gc.cursor == heap->gc.trace.head));
+	KUNIT_EXPECT_LT(test, (u32)heap->gc.phase, (u32)POM_FREE);
+	set_ref(test, holder, PYOBJMEM_NONE);
+	while (heap->gc.phase != POM_IDLE)
+		pom_collector_slice(&w->collector);
+	KUNIT_EXPECT_EQ(test, heap->objects, 3ULL);
+	pom_collector_stop(&w->collector);
+
+	pom_heap_settle(heap);
+	KUNIT_EXPECT_EQ(test, heap->objects, 1ULL);
+}
+
 static struct kunit_case slices_cases[] = {
 	KUNIT_CASE(what_can_be_reached_lives),
 	KUNIT_CASE(what_names_a_newborn_is_looked_at_again),
 	KUNIT_CASE(what_freeze_ends_leaves_nothing),
+	KUNIT_CASE(what_dies_before_its_turn_is_passed_over),
+	KUNIT_CASE(what_something_dying_names_waits_for_it),
 	{}
 };
 
