@@ -365,7 +365,7 @@ TEST_F_TIMEOUT(watch, upgrades_while_it_condemns, ADVERSARY_SECONDS)
  *	node	node[i], among due, so that FINALIZING has far to go
  *	last	the last candidate, so that TRACE ends when that is stamped
  */
-#define PHASE_SLOTS	(1 << 17)
+#define PHASE_SLOTS	131072U
 #define NODES		(scaled(12000) + 4000)
 #define DUE_EACH	16	/* so many nodes, then one of due */
 
@@ -474,11 +474,10 @@ static void victim_start(struct __test_metadata *_metadata, struct phases *phase
 /* It ends: by LEAVE, which returns when it is done, or by a signal. */
 static void victim_ends(struct __test_metadata *_metadata, struct phases *phases, bool process)
 {
-	if (process) {
-		ASSERT_EQ(-SIGKILL, child_kill(&phases->child));
-	} else {
-		ASSERT_EQ(0, session_leave(phases->victim) ?: close(phases->victim));
-	}
+	int rc = process ? child_kill(&phases->child) :
+			   session_leave(phases->victim) ?: close(phases->victim);
+
+	ASSERT_EQ(process ? -SIGKILL : 0, rc);
 	ASSERT_TRUE(wait_until(stats_sessions(phases->adversary->session) == 1, SOON_MS));
 }
 
