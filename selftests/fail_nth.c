@@ -11,6 +11,7 @@
  */
 #include "kselftest_harness.h"
 #include "pyobjmem_test.h"
+#include "event.h"
 #include "faults.h"
 
 #define NTH_MAX		4000U	/* more faults than any operation can meet */
@@ -18,6 +19,8 @@
 #define LIST_LENGTH	50U
 #define RING_LENGTH	1000U
 #define RINGS		3U
+#define STEPS		16U	/* of chains that split a table of holds on their way */
+#define DUE		20U	/* garbage with a finalizer, and garbage without */
 #define PAGES_BYTES	20000U
 #define HUB_ROOT	0U
 #define LEAF_ROOT	1U
@@ -31,6 +34,10 @@ struct picture {
 	__s64 holds;
 	__s64 tickets;
 	__s64 sessions;
+	__s64 weak;
+	__s64 finalizers;
+	__s64 events;		/* of the session, those of COLLECTED not */
+	__s64 watches;		/* of the session */
 	__s64 external;		/* of the object that it is about */
 	__s64 internal;
 	__s64 takes;
@@ -56,6 +63,8 @@ FIXTURE(fail_nth)
 	char complaint[640];
 	__u64 hub;		/* root 0: names all leaves */
 	__u64 leaf[LEAVES];
+	__u64 due[STEPS];	/* their finalizers are due */
+	struct pyobjmem_event event;
 	int session;		/* the one that operates; new for each n */
 	int made;		/* a session that an operation opened */
 	int made_fd;		/* a descriptor that it returned, or was given */
@@ -118,8 +127,13 @@ static void picture_take(const WORLD *w, struct picture *picture)
 	picture->objects = stats.out_objects;
 	picture->tickets = stats.out_tickets;
 	picture->sessions = stats.out_sessions;
-	if (!heap_stats(w->session, &stats))
+	picture->weak = stats.out_weak;
+	picture->finalizers = stats.out_finalizers;
+	if (!heap_stats(w->session, &stats)) {
 		picture->holds = stats.out_holds;
+		picture->events = stats.out_events;
+		picture->watches = stats.out_watches;
+	}
 	if (!w->subject)
 		return;
 	if (!object_inspect(w->session, w->subject, &inspect))
@@ -138,6 +152,10 @@ static struct picture picture_plus(const struct picture *picture, const struct p
 		.holds = picture->holds + change->holds * times,
 		.tickets = picture->tickets + change->tickets * times,
 		.sessions = picture->sessions + change->sessions * times,
+		.weak = picture->weak + change->weak * times,
+		.finalizers = picture->finalizers + change->finalizers * times,
+		.events = picture->events + change->events * times,
+		.watches = picture->watches + change->watches * times,
 		.external = picture->external + change->external * times,
 		.internal = picture->internal + change->internal * times,
 		.takes = picture->takes + change->takes * times,
@@ -151,17 +169,20 @@ static bool picture_same(const struct picture *a, const struct picture *b)
 
 static const char *picture_text(const struct picture *picture, char *text, size_t room)
 {
-	snprintf(text, room,
-		 "%lld objects %lld holds %lld tickets %lld sessions %lld+%lld counts %lld takes",
-		 picture->objects, picture->holds, picture->tickets, picture->sessions,
-		 picture->external, picture->internal, picture->takes);
+	int n = snprintf(text, room, "%lld objects %lld holds %lld tickets %lld sessions ",
+			 picture->objects, picture->holds, picture->tickets, picture->sessions);
+
+	n += snprintf(text + n, room - n, "%lld+%lld counts %lld takes ", picture->external,
+		      picture->internal, picture->takes);
+	snprintf(text + n, room - n, "%lld weak %lld finalizers %lld events %lld watches",
+		 picture->weak, picture->finalizers, picture->events, picture->watches);
 	return text;
 }
 
 static void expect_picture(WORLD *w, const char *when, const struct picture *expected,
 			   const struct picture *came)
 {
-	char one[160], two[160];
+	char one[240], two[240];
 
 	if (picture_same(expected, came))
 		return;
@@ -683,6 +704,123 @@ static const char *judge_unfreeze(WORLD *w, int rc)
 	return frozen == !!rc ? NULL : rc ? "the hub frozen" : "nothing frozen";
 }
 
+/* Weak holds, finalizers, events */
+
+static int step_weak(WORLD *w)
+{
+	return weak_hold(w->session, w->subject, w->done);
+}
+
+static int prepare_weak(WORLD *w)
+{
+	return prepare_leaf(w) ?: weak_hold(w->session, w->subject, 0);
+}
+
+static int step_weak_drop(WORLD *w)
+{
+	return weak_drop(w->session, w->subject, 0);
+}
+
+/* What is not held, but held weakly. */
+static int prepare_upgrades(WORLD *w)
+{
+	int rc = prepare_split(w);
+	unsigned int i;
+
+	for (i = 1; !rc && i <= STEPS; i++)
+		rc = ref_get(w->session, w->hub, LEAVES - i, NULL) ?:
+		     weak_hold(w->session, w->leaf[LEAVES - i], i) ?:
+		     object_put(w->session, w->leaf[LEAVES - i]);
+	return rc;
+}
+
+static int step_upgrade(WORLD *w)
+{
+	return weak_upgrade(w->session, w->leaf[LEAVES - 1 - w->done]);
+}
+
+static const char *judge_upgrade(WORLD *w, int rc)
+{
+	struct pyobjmem_inspect inspect;
+	__u64 leaf = w->leaf[LEAVES - w->done];
+
+	(void)rc;
+	return !w->done || !object_inspect(w->session, leaf, &inspect) ? NULL : "a hold of it";
+}
+
+/* Events wait that are to become holds. */
+static int prepare_finalizers(WORLD *w)
+{
+	int rc = prepare_split(w);
+	unsigned int i;
+
+	for (i = 0; !rc && i < STEPS; i++)
+		rc = object_create(w->session, PYOBJMEM_CREATE_FINALIZE, NULL, 8, NULL, 0,
+				   &w->due[i]) ?:
+		     object_put(w->session, w->due[i]);
+	return rc;
+}
+
+/* Events wait that change nothing. */
+static int prepare_deaths(WORLD *w)
+{
+	unsigned int i;
+	int rc = 0;
+
+	for (i = 0; !rc && i < STEPS; i++)
+		rc = container_create(w->session, 0, &w->due[i]) ?:
+		     weak_hold(w->session, w->due[i], i) ?:
+		     object_put(w->session, w->due[i]);
+	return rc;
+}
+
+static int step_read_event(WORLD *w)
+{
+	int n = event_read_once(w->session, &w->event, 1);
+
+	return n < 0 ? n : n == 1 ? 0 : -EPIPE;
+}
+
+static const char *judge_finalize(WORLD *w, int rc)
+{
+	(void)rc;
+	if (!w->done || event_equal(&w->event, &EVENT_FINALIZE(w->due[w->done - 1])) || rc)
+		return NULL;
+	return "the events in their order";
+}
+
+static const char *judge_weak_dead(WORLD *w, int rc)
+{
+	__u64 last = w->done - 1;
+
+	if (!w->done || rc || event_equal(&w->event, &EVENT_WEAK_DEAD(w->due[last], last)))
+		return NULL;
+	return "the events in their order";
+}
+
+/* Garbage that is held weakly, of one object each; half of it has finalizers. */
+static int prepare_due(WORLD *w)
+{
+	unsigned int i;
+	__u64 handle;
+	int rc = 0;
+
+	for (i = 0; !rc && i < 2 * DUE; i++)
+		rc = object_create(w->session, i & 1 ? PYOBJMEM_CREATE_FINALIZE : 0, NULL, 8,
+				   NULL, 1, &handle) ?:
+		     ref_set(w->session, handle, 0, handle, NULL) ?:
+		     weak_hold(w->session, handle, i) ?:
+		     object_put(w->session, handle);
+	return rc;
+}
+
+/* All of that, and events that wait, in a session that is going to end. */
+static int prepare_watches(WORLD *w)
+{
+	return prepare_due(w) ?: prepare_finalizers(w) ?: prepare_deaths(w) ?:
+	       weak_hold(w->session, w->hub, 1);
+}
+
 /* Batches */
 
 static void add_entry(WORLD *w, struct pyobjmem_batch_entry entry)
@@ -701,6 +839,7 @@ static int prepare_mixed(WORLD *w)
 	rc = rc ?: object_create(w->session, PYOBJMEM_CREATE_MUTABLE, w->payload, 9000, NULL, 1,
 				 &w->other);
 	rc = rc ?: container_create(w->session, 1, &target);
+	rc = rc ?: weak_hold(w->session, target, 1);
 	w->count = 0;
 	add_entry(w, entry_create(0, w->payload, 100, 0));
 	add_entry(w, entry_create(PYOBJMEM_CREATE_MUTABLE, w->payload, 300, 2));
@@ -713,6 +852,10 @@ static int prepare_mixed(WORLD *w)
 	add_entry(w, entry_get_root(LEAF_ROOT));
 	add_entry(w, entry_set_root(TEST_ROOT, target));
 	add_entry(w, entry_get(target));
+	add_entry(w, entry_weak(target, 2));
+	add_entry(w, entry_weak(w->other, 2));
+	add_entry(w, entry_upgrade(target));
+	add_entry(w, entry_create(PYOBJMEM_CREATE_FINALIZE, w->payload, 200, 1));
 	for (size = 8; size <= SMALL_MAX; size += 120)
 		add_entry(w, entry_create(0, w->payload, size, 0));
 	return rc;
@@ -743,10 +886,14 @@ static struct picture batch_change(const WORLD *w, __u32 count, bool all)
 		if (w->entries[i].out_result && !all)
 			continue;
 		change.objects += w->entries[i].op == PYOBJMEM_OP_CREATE;
+		change.weak += w->entries[i].op == PYOBJMEM_OP_WEAK;
+		change.finalizers += w->entries[i].op == PYOBJMEM_OP_CREATE &&
+				     w->entries[i].command.create.flags & PYOBJMEM_CREATE_FINALIZE;
 		change.holds += w->entries[i].op == PYOBJMEM_OP_CREATE ||
 				w->entries[i].op == PYOBJMEM_OP_GET_REF ||
 				w->entries[i].op == PYOBJMEM_OP_GET_ROOT;
 	}
+	change.watches = change.weak + change.finalizers;
 	return change;
 }
 
@@ -1229,6 +1376,74 @@ FIXTURE_VARIANT_ADD(fail_nth, close) {
 	.name = "close", .prepare = prepare_holds, .step = step_close, .silent = true,
 	.change = {
 		.objects = -(int)LIST_LENGTH, .holds = -(int)(LEAVES + 2), .sessions = -1,
+	},
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, create_finalize) {
+	.name = "create_finalize", .step = step_create, .judge = judge_create, .bytes = 100,
+	.flags = PYOBJMEM_CREATE_FINALIZE,
+	.change = { .objects = 1, .holds = 1, .finalizers = 1, .watches = 1 },
+	.allocates = true,
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, create_large_finalize) {
+	.name = "create_large_finalize", .prepare = prepare_edges, .step = step_create,
+	.judge = judge_create, .bytes = PAGES_BYTES, .slots = 300,
+	.flags = PYOBJMEM_CREATE_FINALIZE | PYOBJMEM_CREATE_MUTABLE,
+	.change = { .objects = 1, .holds = 1, .finalizers = 1, .watches = 1 },
+	.allocates = true,
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, weak) {
+	.name = "weak", .prepare = prepare_leaf, .step = step_weak, .steps = 3,
+	.change = { .weak = 1, .watches = 1 }, .allocates = true,
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, weak_drop) {
+	.name = "weak_drop", .prepare = prepare_weak, .step = step_weak_drop,
+	.change = { .weak = -1, .watches = -1 },
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, upgrade_split) {
+	.name = "upgrade_split", .prepare = prepare_upgrades, .step = step_upgrade,
+	.steps = STEPS, .judge = judge_upgrade, .change = { .holds = 1 }, .allocates = true,
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, read_finalize_split) {
+	.name = "read_finalize_split", .prepare = prepare_finalizers, .step = step_read_event,
+	.steps = STEPS, .judge = judge_finalize,
+	.change = { .holds = 1, .events = -1, .watches = -1 }, .allocates = true,
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, read_weak_dead) {
+	.name = "read_weak_dead", .prepare = prepare_deaths, .step = step_read_event,
+	.steps = STEPS, .judge = judge_weak_dead, .change = { .events = -1, .watches = -1 },
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, collect_watches) {
+	.name = "collect_watches", .prepare = prepare_due, .step = step_collect, .late = true,
+	.change = {
+		.objects = -(int)DUE, .weak = -(int)DUE, .finalizers = -(int)DUE,
+		.events = 2 * DUE,
+	},
+};
+
+/* Objects of one with a finalizer that is due go with the session, rings do not. */
+FIXTURE_VARIANT_ADD(fail_nth, leave_watches) {
+	.name = "leave_watches", .prepare = prepare_watches, .step = step_leave,
+	.change = {
+		.objects = -(int)STEPS, .holds = -376, .sessions = -1,
+		.weak = -(int)(2 * DUE + 1), .finalizers = -(int)DUE,
+		.events = -(int)(2 * STEPS), .watches = -(int)(3 * DUE + 2 * STEPS + 1),
+	},
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, close_watches) {
+	.name = "close_watches", .prepare = prepare_watches, .step = step_close, .silent = true,
+	.change = {
+		.objects = -(int)STEPS, .holds = -376, .sessions = -1,
+		.weak = -(int)(2 * DUE + 1), .finalizers = -(int)DUE,
+		.events = -(int)(2 * STEPS), .watches = -(int)(3 * DUE + 2 * STEPS + 1),
 	},
 };
 
