@@ -6,6 +6,7 @@
  */
 #include "kselftest_harness.h"
 #include "pyobjmem_test.h"
+#include "event.h"
 #include "race.h"
 #include "race_operations.h"
 
@@ -26,8 +27,9 @@
 /* The observer's objects: what keeps the wide one, that, and what it names. */
 #define OBSERVED	3
 
-/* While a scene is built: where other sessions find the objects that all hold. */
+/* While a scene is built: where other sessions find the objects that all share. */
 #define ROOT_BUILD	10
+#define SHARED		5	/* the last is only held weakly in the end */
 
 /* Everything about one pair. */
 struct duel {
@@ -101,10 +103,29 @@ static void find_outcomes(struct duel *duel)
 
 /* --- The scene ------------------------------------------------------------------- */
 
+/* An object whose finalizer is due, which a session is told when it reads that. */
+static int create_due(int session, __u64 *handle)
+{
+	return object_create(session, PYOBJMEM_CREATE_FINALIZE, NULL, 8, NULL, 0, handle) ?:
+	       object_put(session, *handle);
+}
+
+/* What sessions besides the first take: what all hold, and weakly what is garbage. */
+static void entries_share(const struct scene *scene, struct pyobjmem_batch_entry *entries)
+{
+	int i;
+
+	for (i = 0; i < SHARED; i++)
+		entries[i] = entry_get_root(ROOT_BUILD + i);
+	entries[SHARED] = entry_weak(scene->handle[G1], COOKIE);
+	entries[SHARED + 1] = entry_put(scene->handle[G1]);
+}
+
 /* It holds what all hold, until it is told to go. */
 static void victim(struct scene *scene)
 {
-	struct pyobjmem_batch_entry entries[4];
+	struct pyobjmem_batch_entry entries[SHARED + 2];
+	__u64 due;
 	cpu_set_t all;
 	int session, i;
 
@@ -116,9 +137,9 @@ static void victim(struct scene *scene)
 	close(scene->heap.session);
 	close(scene->ticket);
 	session = test_heap_join(&scene->heap);
-	for (i = 0; i < 4; i++)
-		entries[i] = entry_get_root(ROOT_BUILD + i);
-	if (session < 0 || batch_run(session, entries, 4, 0, NULL))
+	entries_share(scene, entries);
+	if (session < 0 || batch_run(session, entries, ARRAY_SIZE(entries), 0, NULL) ||
+	    create_due(session, &due))
 		_exit(1);
 	__atomic_store_n(scene->go, 2, __ATOMIC_SEQ_CST);
 	while (__atomic_load_n(scene->go, __ATOMIC_SEQ_CST) != 1)
@@ -153,20 +174,22 @@ static int batch_all(int session, struct pyobjmem_batch_entry *entries, __u32 co
 
 static int create_objects(struct scene *scene)
 {
-	struct pyobjmem_batch_entry entries[NEW];
+	struct pyobjmem_batch_entry entries[F];
 	static char content[CONTENT_BYTES];
-	char payload[NEW][8] = {};
+	char payload[F][8] = {};
 	int o, rc;
 
-	for (o = 0; o < NEW; o++) {
+	for (o = 0; o < F; o++) {
 		payload[o][0] = o;
 		entries[o] = o == M ? entry_create(PYOBJMEM_CREATE_MUTABLE, content,
 						   CONTENT_BYTES, 0)
 				    : entry_create(0, payload[o], 8, SLOTS);
 	}
-	rc = batch_all(scene->session[0], entries, NEW);
-	for (o = 0; o < NEW; o++)
+	rc = batch_all(scene->session[0], entries, F);
+	for (o = 0; o < F; o++)
 		scene->handle[o] = entries[o].command.create.out_handle;
+	for (o = 0; !rc && o < RACE_SIDES; o++)
+		rc = create_due(scene->session[o], &scene->handle[F + o]);
 	return rc;
 }
 
@@ -182,7 +205,8 @@ static int link_objects(struct scene *scene)
 		entry_set_ref(h[Z1], 0, h[Z2]), entry_set_ref(h[Z2], 0, h[Z1]),
 		entry_set_root(1, h[Z1]), entry_set_root(ROOT_BUILD, h[R]),
 		entry_set_root(ROOT_BUILD + 1, h[M]), entry_set_root(ROOT_BUILD + 2, h[Y]),
-		entry_set_root(ROOT_BUILD + 3, h[H1]),
+		entry_set_root(ROOT_BUILD + 3, h[H1]), entry_set_root(ROOT_BUILD + 4, h[G1]),
+		entry_weak(h[G1], COOKIE),
 		entry_put(h[X]), entry_put(h[C]), entry_put(h[H2]), entry_put(h[G1]),
 		entry_put(h[G2]), entry_put(h[K]), entry_put(h[Z1]), entry_put(h[Z2]),
 	};
@@ -196,18 +220,17 @@ static int link_objects(struct scene *scene)
 /* Others take what they are to hold. */
 static int share_objects(struct scene *scene)
 {
-	struct pyobjmem_batch_entry entries[4];
+	struct pyobjmem_batch_entry entries[SHARED + 2];
 	int i, rc;
 
-	for (i = 0; i < 4; i++)
-		entries[i] = entry_get_root(ROOT_BUILD + i);
-	rc = batch_all(scene->session[1], entries, 4) ?:
+	entries_share(scene, entries);
+	rc = batch_all(scene->session[1], entries, ARRAY_SIZE(entries)) ?:
 	     batch_all(scene->heap.session, entries, 2);
 	if (!rc && scene->victim_needed)
 		rc = start_victim(scene);
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < SHARED; i++)
 		entries[i] = entry_set_root(ROOT_BUILD + i, PYOBJMEM_NONE);
-	return rc ?: batch_all(scene->heap.session, entries, 4);
+	return rc ?: batch_all(scene->heap.session, entries, SHARED);
 }
 
 /* What is always there becomes a candidate again: the collector starts with it. */
@@ -230,7 +253,9 @@ static int scene_build(struct scene *scene, bool wide_first)
 						     : session_open();
 		if (scene->session[s] < 0)
 			return scene->session[s];
+		rc = rc ?: event_nonblock(scene->session[s], true);
 	}
+	scene->abandoned = stats_finalizers_abandoned(scene->heap.session);
 	rc = rc ?: create_objects(scene) ?: link_objects(scene) ?: share_objects(scene);
 	return rc ?: wide_first ? 0 : touch_wide(scene);
 }
@@ -257,11 +282,16 @@ static void forget_closed(struct duel *duel)
 	}
 }
 
-static int held_by(int session)
+static void look_at_session(int session, int *holds, int *events)
 {
 	struct pyobjmem_stats stats;
 
-	return session < 0 || heap_stats(session, &stats) ? -1 : (int)stats.out_holds;
+	*holds = -1;
+	*events = -1;
+	if (session < 0 || heap_stats(session, &stats))
+		return;
+	*holds = stats.out_holds;
+	*events = stats.out_events;
 }
 
 static void scene_look(struct duel *duel, struct seen *seen)
@@ -278,8 +308,11 @@ static void scene_look(struct duel *duel, struct seen *seen)
 	seen->objects = stats.out_objects - OBSERVED;
 	seen->tickets = stats.out_tickets;
 	seen->sessions = stats.out_sessions - 1;
+	seen->weak = stats.out_weak;
+	seen->finalizers = stats.out_finalizers;
+	seen->abandoned = stats.out_finalizers_abandoned - scene->abandoned;
 	for (i = 0; i < 2; i++)
-		seen->holds[i] = held_by(scene->session[i]);
+		look_at_session(scene->session[i], &seen->holds[i], &seen->events[i]);
 	object_edges(observer, scene->handle[R], edges, SLOTS, &unused);
 	seen->slot0 = object_of(scene, edges[0]);
 	seen->slot2 = object_of(scene, edges[2]);
@@ -313,7 +346,8 @@ static int scene_clear(struct duel *duel)
 	if (rc)
 		return rc;
 	return stats.out_objects == OBSERVED && stats.out_holds == 1 && !stats.out_tickets &&
-	       stats.out_sessions == 1 ? 0 : -EBADMSG;
+	       !stats.out_weak && !stats.out_finalizers && stats.out_sessions == 1 ? 0 :
+	       -EBADMSG;
 }
 
 /* --- Races ------------------------------------------------------------------------ */
@@ -346,6 +380,11 @@ RACES(get_root);
 RACES(export);
 RACES(redeem);
 RACES(close_ticket);
+RACES(weak);
+RACES(upgrade);
+RACES(weak_drop);
+RACES(read_event);
+RACES(finalize);
 RACES(batch);
 RACES(freeze);
 RACES(leave);
@@ -405,6 +444,8 @@ static void log_seen(struct __test_metadata *_metadata, const char *what, const 
 		       s->result[i].value[3]);
 	TH_LOG("   %d objects, %d tickets, %d sessions, %d and %d held", s->objects, s->tickets,
 	       s->sessions, s->holds[0], s->holds[1]);
+	TH_LOG("   %d and %d events, %d weak, %d finalizers, %d abandoned", s->events[0],
+	       s->events[1], s->weak, s->finalizers, s->abandoned);
 	TH_LOG("   slots %d %d, root %d, content %d", s->slot0, s->slot2, s->root, s->content);
 }
 

@@ -24,7 +24,8 @@ enum {
 	K,		/* the ticket's; K[0] -> K */
 	Z1,		/* the root's; Z1[0] -> Z2, Z2[0] -> Z1 */
 	Z2,
-	NEW,		/* what is created: one by each side */
+	F,		/* of each session that is joined: its finalizer is due */
+	NEW = F + 3,	/* what is created: one by each side */
 	OBJECTS = NEW + 2,
 	NOTHING = -1,
 };
@@ -38,6 +39,12 @@ enum {
 };
 
 enum session_state { FRESH, JOINED, LEFT, CLOSED };
+
+/* Weak holds: all sessions have one of G1; the other is what WEAK makes, of H1. */
+#define COOKIE		1
+#define COOKIE_NEW	2
+
+#define EVENTS		8	/* most of a session */
 
 /* What the steps of an operation gave. */
 struct result {
@@ -55,8 +62,17 @@ struct model {
 		int takes[SESSIONS];
 		int tickets;
 		int slot[SLOTS];
+		int finalizer;		/* the session that has it, if it has not run */
+		int due;		/* the session whose events hold it */
+		bool weak[SESSIONS][COOKIE_NEW + 1];
 	} object[OBJECTS];
 	enum session_state session[SESSIONS];
+	struct {
+		int count;
+		int type[EVENTS];
+		int object[EVENTS];
+	} events[SESSIONS];
+	int abandoned;
 	int root;
 	bool ticket;		/* its descriptor is open */
 	int content;		/* of M */
@@ -70,6 +86,10 @@ struct seen {
 	int tickets;
 	int sessions;
 	int holds[2];		/* -1: the session has ended */
+	int events[2];		/* the same */
+	int weak;
+	int finalizers;
+	int abandoned;
 	int slot0;		/* of R */
 	int slot2;
 	int root;
@@ -88,7 +108,8 @@ static inline bool model_external(const struct model *m, int o)
 	for (s = 0; s < SESSIONS; s++)
 		if (m->object[o].takes[s])
 			return true;
-	return m->object[o].observed || m->object[o].tickets || m->root == o;
+	return m->object[o].observed || m->object[o].tickets || m->root == o ||
+	       m->object[o].due != NOTHING;
 }
 
 static inline bool model_internal(const struct model *m, int o)
@@ -102,6 +123,40 @@ static inline bool model_internal(const struct model *m, int o)
 	return false;
 }
 
+static inline void model_tell(struct model *m, int session, int type, int o)
+{
+	int n = m->events[session].count++;
+
+	m->events[session].type[n] = type;
+	m->events[session].object[n] = o;
+}
+
+static inline void model_die(struct model *m, int o)
+{
+	int s, c;
+
+	m->object[o].lives = false;
+	for (s = 0; s < SESSIONS; s++)
+		for (c = 0; c <= COOKIE_NEW; c++)
+			if (m->object[o].weak[s][c])
+				model_tell(m, s, PYOBJMEM_EVENT_WEAK_DEAD, o);
+	memset(m->object[o].weak, 0, sizeof(m->object[o].weak));
+}
+
+/* No counts: the finalizer first. */
+static inline void model_unreferenced(struct model *m, int o)
+{
+	int session = m->object[o].finalizer;
+
+	if (session == NOTHING) {
+		model_die(m, o);
+		return;
+	}
+	m->object[o].finalizer = NOTHING;
+	m->object[o].due = session;
+	model_tell(m, session, PYOBJMEM_EVENT_FINALIZE, o);
+}
+
 /* What the counts free. */
 static inline void model_settle(struct model *m)
 {
@@ -112,14 +167,14 @@ static inline void model_settle(struct model *m)
 		again = false;
 		for (o = 0; o < OBJECTS; o++) {
 			if (m->object[o].lives && !model_external(m, o) && !model_internal(m, o)) {
-				m->object[o].lives = false;
+				model_unreferenced(m, o);
 				again = true;
 			}
 		}
 	} while (again);
 }
 
-/* What is frozen is not looked at, and keeps what it names. */
+/* What is frozen is not looked at, and keeps what it names. No cycle has a finalizer. */
 static inline void model_collect(struct model *m)
 {
 	bool reached[OBJECTS] = {}, again;
@@ -145,7 +200,8 @@ static inline void model_collect(struct model *m)
 		}
 	} while (again);
 	for (o = 0; o < OBJECTS; o++)
-		m->object[o].lives = m->object[o].lives && reached[o];
+		if (m->object[o].lives && !reached[o])
+			model_die(m, o);
 }
 
 static inline void model_end(struct model *m, unsigned int session, enum session_state state)
@@ -153,8 +209,16 @@ static inline void model_end(struct model *m, unsigned int session, enum session
 	int o;
 
 	m->session[session] = state;
-	for (o = 0; o < OBJECTS; o++)
+	m->events[session].count = 0;
+	for (o = 0; o < OBJECTS; o++) {
 		m->object[o].takes[session] = 0;
+		memset(m->object[o].weak[session], 0, sizeof(m->object[o].weak[session]));
+		if (m->object[o].finalizer != (int)session && m->object[o].due != (int)session)
+			continue;
+		m->object[o].finalizer = NOTHING;
+		m->object[o].due = NOTHING;
+		m->abandoned++;
+	}
 	model_settle(m);
 }
 
@@ -191,7 +255,9 @@ static inline void model_start(struct model *m, bool same, bool victim)
 
 	memset(m, 0, sizeof(*m));
 	for (o = 0; o < OBJECTS; o++) {
-		m->object[o].lives = o < NEW;
+		m->object[o].lives = o < F;
+		m->object[o].finalizer = NOTHING;
+		m->object[o].due = NOTHING;
 		for (i = 0; i < SLOTS; i++)
 			m->object[o].slot[i] = NOTHING;
 	}
@@ -203,6 +269,10 @@ static inline void model_start(struct model *m, bool same, bool victim)
 		m->session[s] = JOINED;
 		for (i = 0; i < sizeof(held) / sizeof(*held); i++)
 			m->object[held[i]].takes[s] = 1;
+		m->object[G1].weak[s][COOKIE] = true;
+		m->object[F + s].lives = true;
+		m->object[F + s].due = s;
+		model_tell(m, s, PYOBJMEM_EVENT_FINALIZE, F + s);
 	}
 	m->object[R].observed = true;
 	m->object[M].observed = true;
@@ -225,16 +295,23 @@ static inline int model_holds(const struct model *m, unsigned int session)
 
 static inline void model_see(const struct model *m, struct seen *seen)
 {
-	int i;
+	int i, s, c;
 
 	for (i = 0; i < OBJECTS; i++) {
 		seen->objects += m->object[i].lives;
 		seen->tickets += m->object[i].tickets;
+		seen->finalizers += m->object[i].finalizer != NOTHING;
+		for (s = 0; s < SESSIONS; s++)
+			for (c = 0; c <= COOKIE_NEW; c++)
+				seen->weak += m->object[i].weak[s][c];
 	}
 	for (i = 0; i < SESSIONS; i++)
 		seen->sessions += m->session[i] == JOINED;
-	for (i = 0; i < 2; i++)
+	for (i = 0; i < 2; i++) {
 		seen->holds[i] = model_holds(m, i);
+		seen->events[i] = m->session[i] == JOINED ? m->events[i].count : -1;
+	}
+	seen->abandoned = m->abandoned;
 	seen->slot0 = m->object[R].slot[0];
 	seen->slot2 = m->object[R].slot[2];
 	seen->root = m->root;

@@ -21,6 +21,7 @@ struct scene {
 	unsigned int *go;		/* tells the victim to exit, shared */
 	bool same;
 	bool victim_needed;
+	__u64 abandoned;		/* finalizers, before the race */
 };
 
 /* A step of an operation, as it is taken in the model. */
@@ -354,6 +355,121 @@ APPLY(close_ticket)
 	model_settle(m);
 }
 
+/* --- Weak holds, finalizers, events ------------------------------------------------ */
+
+DOES(weak)
+{
+	result->rc[0] = weak_hold(side_session(scene, side), scene->handle[H1], COOKIE_NEW);
+}
+
+APPLY(weak)
+{
+	bool *weak = &m->object[H1].weak[s->session][COOKIE_NEW];
+
+	*s->rc = model_names(m, s->session, H1) ?: *weak ? -EALREADY : 0;
+	if (!*s->rc)
+		*weak = true;
+}
+
+/* Of garbage, so that the collector decides. */
+DOES(upgrade)
+{
+	result->rc[0] = weak_upgrade(side_session(scene, side), scene->handle[G1]);
+}
+
+static int model_weak(const struct model *m, const struct step *s)
+{
+	if (!m->object[G1].lives)
+		return -ESTALE;
+	return m->object[G1].weak[s->session][COOKIE] ? 0 : -ENOENT;
+}
+
+APPLY(upgrade)
+{
+	*s->rc = model_weak(m, s);
+	if (!*s->rc)
+		m->object[G1].takes[s->session]++;
+}
+
+DOES(weak_drop)
+{
+	result->rc[0] = weak_drop(side_session(scene, side), scene->handle[G1], COOKIE);
+}
+
+APPLY(weak_drop)
+{
+	*s->rc = model_weak(m, s);
+	if (!*s->rc)
+		m->object[G1].weak[s->session][COOKIE] = false;
+}
+
+/* One event: that of the finalizer, if nobody has read it yet */
+DOES(read_event)
+{
+	struct pyobjmem_event event;
+
+	result->rc[0] = event_read_once(side_session(scene, side), &event, 1);
+	if (result->rc[0] != 1)
+		return;
+	result->value[0] = object_of(scene, event.handle);
+	result->value[1] = event.type;
+}
+
+APPLY(read_event)
+{
+	int *count = &m->events[s->session].count, *type = m->events[s->session].type;
+	int *object = m->events[s->session].object, o = object[0];
+
+	if (m->session[s->session] != JOINED) {
+		*s->rc = m->session[s->session] == CLOSED ? -EBADF : 0;
+		return;
+	}
+	*s->rc = *count ? 1 : -EAGAIN;
+	if (!*count)
+		return;
+	*s->value = o < NEW ? o : NEW;
+	s->result->value[1] = type[0];
+	if (type[0] == PYOBJMEM_EVENT_FINALIZE) {
+		m->object[o].due = NOTHING;
+		m->object[o].takes[s->session]++;
+	}
+	--*count;
+	memmove(type, type + 1, *count * sizeof(*type));
+	memmove(object, object + 1, *count * sizeof(*object));
+}
+
+/* An object with a finalizer, which is due at once */
+DOES(finalize)
+{
+	int session = side_session(scene, side);
+	__u64 handle;
+
+	result->rc[1] = UNTRIED;
+	result->rc[0] = object_create(session, PYOBJMEM_CREATE_FINALIZE, NULL, 0, NULL, 0,
+				      &handle);
+	if (!result->rc[0])
+		result->rc[1] = object_put(session, handle);
+}
+
+static bool finalize_untried(const struct model *m, const struct step *s)
+{
+	(void)m;
+	return s->number && s->result->rc[0];
+}
+
+APPLY(finalize)
+{
+	int o = NEW + s->side;
+
+	if (s->number) {
+		apply_put(m, s->session, o, s->rc);
+		return;
+	}
+	m->object[o].lives = true;
+	m->object[o].finalizer = s->session;
+	m->object[o].takes[s->session] = 1;
+}
+
 /* --- Many steps ------------------------------------------------------------------ */
 
 DOES(batch)
@@ -539,6 +655,11 @@ static const struct operation operations[] = {
 	OPERATION(export, 1),
 	OPERATION(redeem, 1, .any_session = true),
 	OPERATION(close_ticket, 1, .any_session = true),
+	OPERATION(weak, 1),
+	OPERATION(upgrade, 1),
+	OPERATION(weak_drop, 1),
+	OPERATION(read_event, 1, .any_session = true),
+	OPERATION(finalize, 2, .untried = finalize_untried),
 	OPERATION(batch, 3, .untried = batch_untried),
 	OPERATION(freeze, 2),
 	OPERATION(leave, 1),
