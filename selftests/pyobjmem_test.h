@@ -196,6 +196,7 @@ STATS_FIGURE(candidates)
 STATS_FIGURE(permanent)
 STATS_FIGURE(holds)
 STATS_FIGURE(finalizers_abandoned)
+STATS_FIGURE(watches)
 
 /* The identity of used, free, unused and slack bytes. */
 static inline bool stats_bytes_add_up(const struct pyobjmem_stats *stats)

@@ -8,10 +8,13 @@
  */
 #include "kselftest_harness.h"
 #include "pyobjmem_test.h"
+#include "event.h"
 
 #define WORKERS		8
 #define HELD		64	/* handles that a worker knows */
 #define SLOTS		6
+#define EVENTS		64	/* that are read at once */
+#define WEAK_MOST	500	/* weak holds and finalizers of a worker */
 #define OBJECTS_MOST	8000	/* then all begin anew */
 #define LARGE		40000U
 #define KILL_MS		100
@@ -37,6 +40,7 @@ struct worker {
 	__u64 seed;
 	int session;
 	__u64 handle[HELD];		/* held once for each entry, or 0 */
+	__u64 weak[HELD];		/* held weakly once, with its index as the cookie, or 0 */
 	char buffer[LARGE];
 };
 
@@ -249,6 +253,81 @@ static void batches(struct worker *worker)
 	}
 }
 
+/* Like any other, but that it comes back when nobody else wants it any more. */
+static void creates_with_finalizer(struct worker *worker)
+{
+	__u64 edges[SLOTS] = { *entry(worker) }, handle = 0;
+
+	if (stats_watches(worker->session) > WEAK_MOST)
+		return;
+	make_payload(worker, 16);
+	if (MUST(worker, object_create(worker->session, PYOBJMEM_CREATE_FINALIZE, worker->buffer,
+				       16, edges, SLOTS, &handle)))
+		keep(worker, handle);
+}
+
+/* Instead of what was held weakly in that place, if that lives. */
+static void holds_weakly(struct worker *worker)
+{
+	__u64 cookie = random_below(&worker->seed, HELD), *weak = &worker->weak[cookie];
+	__u64 handle = *entry(worker);
+	int rc = *weak ? weak_drop(worker->session, *weak, cookie) : 0;
+
+	if (rc && rc != -ESTALE)
+		wrong(worker->shared, "WEAK_DROP", rc);
+	*weak = handle;
+	if (handle)
+		MUST(worker, weak_hold(worker->session, handle, cookie));
+}
+
+static void upgrades(struct worker *worker)
+{
+	__u64 *weak = &worker->weak[random_below(&worker->seed, HELD)];
+	int rc;
+
+	if (!*weak)
+		return;
+	rc = weak_upgrade(worker->session, *weak);
+	if (!rc) {
+		check_payload(worker, *weak);
+		keep(worker, *weak);
+	} else if (rc == -ESTALE) {
+		*weak = 0;
+	} else {
+		wrong(worker->shared, "UPGRADE", rc);
+	}
+}
+
+static void event_comes(struct worker *worker, const struct pyobjmem_event *event)
+{
+	switch (event->type) {
+	case PYOBJMEM_EVENT_FINALIZE:
+		/* Its finalizer lets some of them live on. */
+		check_payload(worker, event->handle);
+		keep(worker, event->handle);
+		break;
+	case PYOBJMEM_EVENT_WEAK_DEAD:
+		if (event->cookie >= HELD)
+			wrong(worker->shared, "a cookie", event->cookie);
+		else if (worker->weak[event->cookie] == event->handle)
+			worker->weak[event->cookie] = 0;
+		break;
+	default:
+		wrong(worker->shared, "a type of event", event->type);
+	}
+}
+
+static void reads_events(struct worker *worker)
+{
+	struct pyobjmem_event events[EVENTS];
+	int i, n = events_read(worker->session, events, EVENTS);
+
+	if (n < 0)
+		wrong(worker->shared, "read", n);
+	for (i = 0; i < n; i++)
+		event_comes(worker, &events[i]);
+}
+
 static void collects(struct worker *worker)
 {
 	MUST(worker, heap_collect(worker->session, random_below(&worker->seed, 3), NULL));
@@ -282,14 +361,17 @@ static const struct {
 	void (*does)(struct worker *worker);
 	unsigned int often;
 } mix[] = {
-	{ creates, 12 }, { sets_ref, 20 }, { gets_ref, 20 }, { sets_root, 6 }, { gets_root, 8 },
-	{ puts_one, 8 }, { reads, 10 }, { writes, 4 }, { sends, 4 }, { receives, 4 },
+	{ creates, 10 }, { sets_ref, 18 }, { gets_ref, 18 }, { sets_root, 6 }, { gets_root, 8 },
+	{ puts_one, 8 }, { reads, 8 }, { writes, 4 }, { sends, 4 }, { receives, 4 },
 	{ batches, 1 }, { collects, 1 }, { freezes, 1 }, { comes_and_goes, 1 },
+	{ creates_with_finalizer, 2 }, { holds_weakly, 2 }, { upgrades, 2 }, { reads_events, 2 },
 };
 
 static void drop_all(struct worker *worker)
 {
 	unsigned int i;
+
+	reads_events(worker);
 
 	for (i = 0; i < HELD; i++) {
 		if (worker->handle[i])
@@ -378,6 +460,7 @@ FIXTURE_TEARDOWN(soak)
 static int start_worker(FIXTURE_DATA(soak) *self, unsigned int i)
 {
 	memset(self->worker.handle, 0, sizeof(self->worker.handle));
+	memset(self->worker.weak, 0, sizeof(self->worker.weak));
 	self->worker.shared = self->shared;
 	self->worker.number = i;
 	self->worker.seed = random_next(&self->seed) | 1;
@@ -405,9 +488,10 @@ static void tell(FIXTURE_DATA(soak) *self)
 	fprintf(stderr, "# soak: %llu s: %lu kills, %lu rounds, %lu operations, ",
 		(unsigned long long)(now_ns() - self->began) / 1000000000, self->kills,
 		self->rounds, operations(self->shared));
-	fprintf(stderr, "%llu objects, %llu KB, verify: %s\n",
-		(unsigned long long)stats.out_objects,
-		(unsigned long long)stats.out_page_bytes / 1024, text);
+	fprintf(stderr, "%llu objects, %llu KB, %llu weak, %llu finalizers, %llu abandoned, ",
+		stats.out_objects, stats.out_page_bytes / 1024, stats.out_weak,
+		stats.out_finalizers, stats.out_finalizers_abandoned);
+	fprintf(stderr, "verify: %s\n", text);
 	self->told = now_ns();
 }
 
@@ -434,6 +518,8 @@ static void expect_nothing_left(struct __test_metadata *_metadata, FIXTURE_DATA(
 	ASSERT_EQ(0, stats.out_tickets);
 	ASSERT_EQ(0, stats.out_holds);
 	ASSERT_EQ(0, stats.out_candidates);
+	ASSERT_EQ(0, stats.out_weak);
+	ASSERT_EQ(0, stats.out_finalizers);
 	ASSERT_EQ(self->baseline.out_arenas, stats.out_arenas);
 	ASSERT_EQ(self->baseline.out_page_bytes, stats.out_page_bytes);
 	ASSERT_EQ(self->baseline.out_used_bytes, stats.out_used_bytes);
