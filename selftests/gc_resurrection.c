@@ -96,8 +96,9 @@ static void late_finalize(int session, __u64 handle, void *argument)
 
 /*
  * The finalizer of a cycle makes a weak reference to a part of it, and lets go of
- * an object whose finalizer follows that reference: while the cycle is freed. What is being
- * freed cannot be got hold of.
+ * an object whose finalizer follows that reference: while the cycle is freed. CPython
+ * hands out the function, which has to be usable then; here what is being freed cannot
+ * be got hold of.
  */
 TEST_F(gc, function_tp_clear_leaves_consistent_state)
 {

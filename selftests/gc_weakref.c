@@ -269,6 +269,12 @@ TEST_F(weakref, callback_gcs)
 
 /* --- Callbacks that reach garbage ----------------------------------------- */
 
+/*
+ * CPython counts more objects in these three (14, 4 and 13 in 3.11 and 3.13): its weak
+ * references and bound methods are garbage too, and classes are several objects. Its
+ * tests do not look at the counts. Here they are those of the graph that is made.
+ */
+
 static void call_other(int session, __u64 handle, __u64 cookie, void *argument)
 {
 	struct calls *calls = argument;
@@ -315,7 +321,6 @@ TEST_F(weakref, callback_reachable_one_way)
 	ASSERT_EQ(0, weak_hold(self->session, graph.node[0], 0));
 	ASSERT_EQ(0, weak_hold(self->session, graph.node[1], 0));
 	graph_del(_metadata, self->session, &graph);
-	/* c1 is no container, and died with c2: CPython counts it, too, if it is one. */
 	EXPECT_EQ(2, gc_collect(&self->program));
 	EXPECT_EQ(2, calls.count);
 	EXPECT_EQ(-ESTALE, calls.result[0]);
