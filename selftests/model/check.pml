@@ -62,7 +62,7 @@ inline close_reach()
 
 inline count_held(a)
 {
-	c = (root == a) + hold[a];
+	c = (root == a) + hold[a] + (QUEUED(a) && RULE(EVENT_HOLDS));
 #if SESSIONS > 1
 	c = c + HOLD(1, a);
 #endif
@@ -86,21 +86,22 @@ inline check_object(a)
 	if
 	:: !used[a] ->
 		assert(!c && !ext[a] && !in_[a] && cursor != a && mark != a && dropping != a);
-		assert(!state[a])
-#ifdef WEAK
-		; assert(weak != a)
-#endif
+		assert(!state[a] && !born[a] && !WEAKLY_HELD(a) && !QUEUED(a))
 	:: else ->
 		assert(c == ((state[a] & POM_DYING) && a != dropping -> 0 : in_[a]));
 		assert(!(state[a] & POM_LISTED) == !(state[a] & POM_CAND) || COLOUR(a));
 		assert(!(state[a] & POM_LISTED) || !COLOUR(a));
 		assert(!(state[a] & POM_DEAD) || !ext[a] && !(state[a] & POM_CAND));
-		assert(!COLOUR(a) || phase != POM_IDLE);
+		assert(!COLOUR(a) || phase != POM_IDLE && phase != POM_RENUMBER);
 		assert(COLOUR(a) != POM_WHITE || !ext[a]);
 		assert(COLOUR(a) != POM_GRAY || phase != POM_FREE);
 		assert(ext[a] || in_[a] || (state[a] & POM_DEAD) || CONDEMNED(a));
 		assert(!(state[a] & POM_LIMBO) || COLOUR(a));
-		assert(!(state[a] & POM_DONE) || in_[a] && !COLOUR(a))
+		assert(!(state[a] & POM_DONE) || in_[a] && !COLOUR(a));
+		assert(!(state[a] & POM_WATCHED) == !((state[a] & POM_FINALIZE) || WEAKLY_HELD(a)));
+		assert(!(state[a] & POM_WATCHED) || !(state[a] & (POM_LIMBO | POM_DONE)));
+		assert(!QUEUED(a) || !(state[a] & POM_DEAD));
+		assert(born[a] <= epoch || phase == POM_RENUMBER && !sweep)
 	fi
 }
 
@@ -150,6 +151,7 @@ inline check_lists()
 	EVERY(state[i] & POM_LISTED);
 	assert(n == c);
 	assert(phase == POM_TRACE || head[WORK] == POM_NIL);
+	assert(phase >= POM_TRACE && phase <= POM_FINALIZING || finalized == POM_NIL);
 
 	check_chain(stack, shadow[l], POM_COLOUR, POM_GRAY);
 	x = n;

@@ -18,6 +18,7 @@ inline stamp(s)
 	:: RULE(CAND_CLEARED) -> CLEAR(s, POM_CAND)
 	:: else
 	fi;
+	due = due || (state[s] & POM_FINALIZE);
 	link[s] = POM_NIL;
 	if
 	:: tail[TRACE] == POM_NIL -> head[TRACE] = s
@@ -140,6 +141,7 @@ inline condemn()
 {
 	cursor = head[TRACE];
 	cursor_slot = 0;
+	due = 0;
 	phase = POM_FREE
 }
 
@@ -151,15 +153,13 @@ inline rescue_slice()
 	:: else ->
 		if
 		:: cursor == POM_NIL ->
-#ifdef FINALIZE
-			cursor = head[TRACE];
-			phase = POM_FINALIZE
-#else
 			if
-			:: RULE(CONDEMN_AT_ONCE) -> condemn()
+			:: FINALIZERS && due && RULE(FINALIZE_DUE) ->
+				cursor = head[TRACE];
+				phase = POM_FINALIZING
+			:: (!due || !RULE(FINALIZE_DUE)) && RULE(CONDEMN_AT_ONCE) -> condemn()
 			:: else -> phase = POM_DRAIN
 			fi
-#endif
 		:: else ->
 			assert(used[cursor]);
 			if
@@ -195,15 +195,19 @@ inline finalize_slice()
 			phase = POM_DRAIN
 		:: else ->
 			if
-			:: OBJECT_WHITE(cursor) && pending[cursor] && !ended[owner[cursor]] ->
+			:: OBJECT_WHITE(cursor) && FINALIZER_DUE(cursor) ->
 				reach_unfinalized();
 				assert(!reach[cursor]);
-				finalize(cursor);
-				HOLD(owner[cursor], cursor) = 1;
-				ext[cursor]++;
 				PAINT(cursor, POM_GRAY);
-				shadow[cursor] = finalized;
-				finalized = cursor
+				if
+				:: RULE(FINALIZE_ALL) ->
+					shadow[cursor] = finalized;
+					finalized = cursor
+				:: else ->
+					shadow[cursor] = stack;
+					stack = cursor
+				fi;
+				pom_watch_finalize(cursor)
 			:: else
 			fi;
 			cursor_advance()
@@ -224,14 +228,9 @@ inline drain_slice()
 
 inline free_white()
 {
-#ifdef WEAK
 	if
-	:: weak == cursor && RULE(WEAK_DIES) -> weak = POM_NIL
-	:: else
-	fi;
-#endif
-	if
-	:: cursor_slot < SLOTS(cursor) ->
+	:: WATCHED(cursor, WEAK_FREE) -> pom_watch_die(cursor)
+	:: !WATCHED(cursor, WEAK_FREE) && cursor_slot < SLOTS(cursor) ->
 		if
 		:: RULE(FREE_DROPS) -> pom_object_drop_slot(cursor, cursor_slot, BY_FREE)
 		:: SLOT(cursor, cursor_slot) != POM_NIL ->
@@ -243,7 +242,7 @@ inline free_white()
 	:: else
 	fi;
 	if
-	:: cursor_slot >= SLOTS(cursor) ->
+	:: cursor_slot >= SLOTS(cursor) && !WATCHED(cursor, WEAK_FREE) ->
 		whole = cursor;
 		cursor_advance()
 	:: else
@@ -288,6 +287,15 @@ inline free_release()
 	fi
 }
 
+inline visits_end()
+{
+#ifdef VISITS
+	visits = 0
+#else
+	skip
+#endif
+}
+
 inline collection_end()
 {
 	head[TRACE] = POM_NIL;
@@ -295,9 +303,7 @@ inline collection_end()
 	phase = POM_IDLE;
 	lo = 0;
 	hi = 0;
-#ifdef VISITS
-	visits = 0;
-#endif
+	visits_end();
 	callers_end();
 	normalise()
 }
@@ -319,15 +325,19 @@ inline collection_slice()
 {
 #ifdef VISITS
 	visits++;
-	assert(visits <= 5 * N + 3 * (SLOTS0 + SLOTS1 + (N > 2 -> SLOTS2 : 0)) + 3);
+	assert(visits <= 5 * N + 3 * (SLOTS0 + SLOTS1 + (N > 2 -> SLOTS2 : 0)) + 3 +
+	       N * WEAK_HOLDERS + (FINALIZERS -> N + FINALIZERS + 2 : 0));
 #endif
 	if
 	:: phase == POM_TRACE -> trace_slice()
 	:: phase == POM_RESCUE -> rescue_slice()
 #ifdef FINALIZE
-	:: phase == POM_FINALIZE -> finalize_slice()
+	:: phase == POM_FINALIZING -> finalize_slice()
 #endif
 	:: phase == POM_DRAIN -> drain_slice()
 	:: phase == POM_FREE -> free_slice()
+#ifdef EPOCHS_END
+	:: phase == POM_RENUMBER -> renumber_slice()
+#endif
 	fi
 }

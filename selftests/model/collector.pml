@@ -1,24 +1,31 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The cycle collector as a SPIN model: kmod/{collect,candidate,object}.c and what of
- * ops.c, session.c and heap.c changes references. Names are those of the code, and an
- * inline does what the function of its name does, with the same fields and lists.
- * Where code and model differ, one of them is wrong. scripts/check-model runs it.
+ * The cycle collector as a SPIN model: kmod/{collect,candidate,object,watch}.c and what
+ * of ops.c, session.c, event.c and heap.c changes references. Names are those of the
+ * code, and an inline does what the function of its name does, with the same fields and
+ * lists. Where code and model differ, one of them is wrong. scripts/check-model runs it.
  *
  * What a complete search proves, for its sizes and for every order of lock holds:
  *
  *  - What a session, a root or a ticket refers to, directly or not, is never condemned
- *    and never freed; no finalizer runs for it.
+ *    and never freed; no finalizer runs for it. A queued event holds its object, so
+ *    what a finalizer can reach is whole.
  *  - A block that was given back is reached by nothing: no slot, list, stack, cursor,
  *    root or hold; and it is given back once.
+ *  - A finalizer runs once, for a session that has not ended, and before any weak hold
+ *    dies of the same death. A weak hold outlives neither its object nor its session, and
+ *    UPGRADE never gets what is dead or condemned.
  *  - ext and in are exact. link, shadow and in have one use at a time: every list, both
  *    stacks and the cascade are walked, and hold exactly what the states say.
  *  - J and L (see collect.c) hold between any two lock holds.
  *  - The promise: once mutation stops, the collection in progress and one full one free
- *    everything dead that hangs on nothing permanent. And nothing ever gets stuck.
+ *    everything dead that hangs on nothing permanent. If they queue finalizers, then
+ *    once those are handled one more does. And nothing ever gets stuck.
  *  - With VISITS: a collection ends after so many visits, whatever clients do.
  *  - With CALLERS: whoever is killed, somebody works on a collection that has begun, and
  *    on the cascade; a COLLECT that returns was followed by the whole of a collection.
+ *  - With EPOCH_LAST: while everything is dated anew, slice by slice, the generation of
+ *    every object is right at any time, and clients go on.
  *
  * One process, one loop: each turn is one lock hold, and between any two of them any
  * other may come. A slice is one visit, the smallest that the code's budget allows; a
@@ -27,13 +34,11 @@
  * What it leaves out: where blocks lie (they are numbered, the lowest free one is taken),
  * so generations of handles too; payloads; how often a session has taken what it holds
  * (only 0 or not changes counts); a root stands for the tickets; limits and errors, which
- * change nothing; without CALLERS, who works on a collection and on the cascade: somebody
- * does. What the end of a heap destroys.
+ * change nothing; what a session is told of its weak holds; without CALLERS, who works on
+ * a collection and on the cascade: somebody does. What the end of a heap destroys.
  * Dates of birth are only compared: without EPOCH_LAST those that no boundary tells apart
  * are made equal, so epochs without end have finitely many states. With it they are what
  * they are, and the epoch comes to its end.
- *
- * Weak references, and finalizers: WEAK, FINALIZE. The code does not have them yet.
  *
  * Sizes:	N objects (2 or 3) with SLOTS0, SLOTS1, SLOTS2 slots
  *		SESSIONS (1 or 2)
@@ -42,8 +47,10 @@
  *		GENERATIONS	2: COLLECT of generation 1 as well as 2; 3: of 0 too
  *		FREEZE		FREEZE and UNFREEZE
  *		DEATH		sessions end, and others join
- *		CALLERS		1 or 2 callers of pom_collect(), who may be killed
- *		EPOCH_LAST	the last epoch, U32_MAX in the code; at least 5
+ *		WEAK		so many sessions hold weakly: 1 or 2
+ *		FINALIZE	so many objects can be made with finalizers
+ *		CALLERS		1 or 2 callers of COLLECT and FREEZE, who may be killed
+ *		EPOCH_LAST	the last epoch, U32_MAX in the code; at least 4
  *		VISITS		count the visits of a collection
  *		ENDLESS		mutation never stops: half the states, without the promise
  *		OUTSIDE		check only what clients can tell, to see what a mutant does
@@ -67,6 +74,9 @@
 #ifndef SESSIONS
 #define SESSIONS	1
 #endif
+#ifdef EPOCH_LAST
+#define EPOCHS_END
+#endif
 
 #include "mutants.pml"
 #ifndef MUTANT
@@ -79,13 +89,14 @@
 #define SLOTS(o)	((o) == 0 -> SLOTS0 : ((o) == 1 -> SLOTS1 : SLOTS2))
 #define SLOT(o, k)	slot[(o) * MOST + (k)]
 
-/* Phases. POM_FINALIZE is for later. */
+/* Phases */
 #define POM_IDLE	0
 #define POM_TRACE	1
 #define POM_RESCUE	2
-#define POM_FINALIZE	3
+#define POM_FINALIZING	3	/* left out if nothing with a finalizer was stamped */
 #define POM_DRAIN	4	/* the end of POM_RESCUE again, for what the finalizers keep */
 #define POM_FREE	5
+#define POM_RENUMBER	6	/* no collection: everything is dated anew */
 
 /* struct pom_side */
 #define POM_WHITE	1
@@ -98,8 +109,12 @@
 #define POM_LIMBO	32
 #define POM_DONE	64
 #define POM_DEAD	(POM_DYING | POM_LIMBO | POM_DONE)
+#define POM_WATCHED	128	/* has weak holds, or a finalizer that has not run */
+#define POM_FINALIZE	256	/* the latter */
+#define POM_FLAGS	511
 
-byte ext[N], in_[N], shadow[N], state[N], born[N], link[N];	/* `in' is Promela's */
+byte ext[N], in_[N], shadow[N], born[N], link[N];	/* `in' is Promela's */
+short state[N];
 byte slot[N * MOST];
 
 /* struct pom_gc: the lists are cand[0..2], cand[POM_PERMANENT], work and trace. */
@@ -111,6 +126,7 @@ byte head[LISTS], tail[LISTS];
 byte phase, epoch, bound[3], lo, hi;
 byte stack, cursor, cursor_slot, mark, mark_slot;
 byte live[4];
+bit due;			/* gc->run.due > 0: what was stamped has finalizers */
 bit created;			/* heap->created != gc->created_at */
 
 /* struct pom_heap */
@@ -130,14 +146,17 @@ bit last;			/* and the last full collection has begun */
 #define HOLD(s, o)	hold[(s) * N + (o)]
 
 #ifdef FINALIZE
-bit pending[N], ran[N];		/* a finalizer that has not run; or has */
-byte owner[N];			/* of it */
-byte finalized;			/* stack of what it keeps alive, through shadow */
+byte finalized;			/* stack of what finalizers keep alive, through shadow */
+byte rounds;			/* full collections since mutation stopped */
+#define FINALIZERS	FINALIZE
 #else
 #define finalized	POM_NIL
+#define FINALIZERS	0
 #endif
 #ifdef WEAK
-byte weak;
+#define WEAK_HOLDERS	WEAK
+#else
+#define WEAK_HOLDERS	0
 #endif
 #ifdef VISITS
 byte visits;
@@ -165,9 +184,9 @@ hidden byte c, g, i, j, l, n, o, v, x;
 hidden byte reach[N];
 
 #define COLOUR(o)	(state[o] & POM_COLOUR)
-#define PAINT(o, colour) state[o] = (state[o] & (255 - POM_COLOUR)) | (colour)
+#define PAINT(o, colour) state[o] = (state[o] & (POM_FLAGS - POM_COLOUR)) | (colour)
 #define SET(o, flags)	state[o] = state[o] | (flags)
-#define CLEAR(o, flags)	state[o] = state[o] & (255 - (flags))
+#define CLEAR(o, flags)	state[o] = state[o] & (POM_FLAGS - (flags))
 #define GENERATION(o)	(born[o] >= bound[0] -> 0 : (born[o] >= bound[1] -> 1 : \
 			(born[o] >= bound[2] -> 2 : POM_PERMANENT)))
 #define BORN_IN_RANGE(o) (born[o] >= lo && born[o] < hi)
@@ -175,6 +194,7 @@ hidden byte reach[N];
 #define OBJECT_WHITE(o)	(COLOUR(o) == POM_WHITE && \
 			(!(state[o] & POM_DEAD) || !RULE(WHITE_DEAD)))
 
+#include "watch.pml"
 #include "object.pml"
 #include "collect.pml"
 #include "epoch.pml"
@@ -208,7 +228,7 @@ inline step()
 
 /* --- Clients --------------------------------------------------------------- */
 
-#define QUIET		(stop && !last && phase == POM_IDLE && SETTLED && \
+#define QUIET		(stop && !last && phase == POM_IDLE && SETTLED && !ANY(READABLE) && \
 			!ANY_SESSION(LEAVING) && NOBODY_COLLECTS)
 
 #if N == 2
@@ -237,8 +257,21 @@ inline step()
 #define HELD_SLOTS(o)	(HOLD(p, o) && SLOTS(o))
 #define HOLDER_OF_SLOTS(s) (ALIVE(s) && (HOLD(s, 0) && SLOTS(0) || HOLD(s, 1) && SLOTS(1) || \
 			N > 2 && HOLD(s, N - 1) && SLOTS(N - 1)))
-#define LEAVING(s)	(ended[s] && HOLDS(s))
-#define GONE(s)		(ended[s] && !HOLDS(s) && !stop)
+#define USES(s, o)	(HOLD(s, o) || \
+			(WEAK_HOLD(s, o) || FINALIZER_OF(s, o)) && RULE(WATCH_ENDS) || \
+			EVENT_OF(s, o) && RULE(EVENT_ENDS))
+#define LEFT(o)		USES(p, o)
+#define LEAVING(s)	(ended[s] && (USES(s, 0) || USES(s, 1) || N > 2 && USES(s, N - 1)))
+#define GONE(s)		(ended[s] && !LEAVING(s) && !stop)
+#define WATCHER(s)	((s) < WEAK_HOLDERS && ALIVE(s) && (WEAK_HOLD(s, 0) || WEAK_HOLD(s, 1) || \
+			N > 2 && WEAK_HOLD(s, N - 1)))
+#define WEAK_OF(o)	WEAK_HOLD(p, o)
+#define WATCHES(s)	((s) < WEAK_HOLDERS && HOLDER(s))
+#ifdef FINALIZE
+#define READABLE(o)	(QUEUED(o) && !ended[owner[o]] && (!last || phase == POM_IDLE))
+#else
+#define READABLE(o)	false
+#endif
 #define USABLE		(used[q] && !(state[q] & POM_DEAD) && !CONDEMNED(q))
 
 inline first_value(kth)
@@ -271,6 +304,18 @@ inline object_set_slot()
 	fi
 }
 
+/* The last collection has begun; or the one after the finalizers that it found. */
+inline ending()
+{
+	last = w && phase == POM_TRACE;
+#ifdef FINALIZE
+#ifndef FREEZE
+	rounds = rounds + last;
+	assert(rounds <= 2)
+#endif
+#endif
+}
+
 inline setup()
 {
 	i = 0;
@@ -285,9 +330,6 @@ inline setup()
 	od;
 #ifdef ROOT
 	root = POM_NIL;
-#endif
-#ifdef WEAK
-	weak = POM_NIL;
 #endif
 #ifdef FINALIZE
 	finalized = POM_NIL;
@@ -318,12 +360,18 @@ active proctype heap()
 #endif
 #ifdef FINALIZE
 			if
-			:: q == 0 -> pending[q] = 1; owner[q] = p
-			:: pending[q] = 0; owner[q] = 0
+			:: q < FINALIZERS -> k = 1
+			:: k = 0
 			fi;
 #endif
 			d_step {
 				used[q] = 1;
+#ifdef FINALIZE
+				if
+				:: k -> state[q] = POM_WATCHED | POM_FINALIZE; owner[q] = p
+				:: else -> spent[q] = 1
+				fi;
+#endif
 				ext[q] = 1;
 				link[q] = POM_NIL;
 				HOLD(p, q) = 1;
@@ -385,131 +433,156 @@ active proctype heap()
 			}
 #endif
 #ifdef WEAK
-		:: HOLDER(0) ->					/* WEAK */
+		:: ANY_SESSION(WATCHES) ->			/* WEAK */
+			PICK_SESSION(WATCHES);
 			PICK(q, HELD);
-			weak = q
-		:: ALIVE(0) && weak != POM_NIL ->		/* UPGRADE */
+			d_step { WEAK_HOLD(p, q) = 1; SET(q, POM_WATCHED) }
+		:: ANY_SESSION(WATCHER) ->			/* WEAK_DROP */
+			PICK_SESSION(WATCHER);
+			PICK(q, WEAK_OF);
+			d_step { weak_remove(p, q) }
+		:: ANY_SESSION(WATCHER) ->			/* UPGRADE */
+			PICK_SESSION(WATCHER);
+			PICK(q, WEAK_OF);
 			d_step {
-				assert(used[weak]);
+				assert(used[q]);
 				if
-				:: HOLD(0, weak)
-				:: (state[weak] & POM_DEAD) && RULE(UPGRADE_DYING)
-				:: CONDEMNED(weak) && RULE(UPGRADE_CONDEMNED)
+				:: (state[q] & POM_DEAD) && RULE(UPGRADE_DYING)
+				:: CONDEMNED(q) && RULE(UPGRADE_CONDEMNED)
+				:: HOLD(p, q)
 				:: else ->
-					HOLD(0, weak) = 1;
-					ext[weak]++;
+					HOLD(p, q) = 1;
 					if
-					:: ext[weak] == 1 && RULE(UPGRADE_TOUCH) ->
-						pom_gc_touch(weak)
-					:: else
+					:: RULE(UPGRADE_TOUCH) -> pom_ext_get(q)
+					:: else -> ext[q]++
 					fi
+				fi
+			}
+#endif
+#ifdef FINALIZE
+		:: ANY(READABLE) ->				/* read(2); at the end, and PUT */
+			PICK(q, READABLE);
+			d_step {
+				p = owner[q];
+				event[q] = 0;
+				owner[q] = 0;
+				if
+				:: stop -> pom_ext_put(q, BY_PUT); last = 0
+				:: !stop && HOLD(p, q) && RULE(EVENT_COUNTS) -> ext[q]--
+				:: else -> HOLD(p, q) = 1
 				fi
 			}
 #endif
 #ifdef DEATH
 		:: ANY_SESSION(ALIVE) ->			/* a session ends */
 			PICK_SESSION(ALIVE);
-			d_step {
-				ended[p] = 1;
-#ifdef FINALIZE
-				i = 0;
-				do
-				:: i < N ->
-					pending[i] = pending[i] && owner[i] != p;
-					owner[i] = (pending[i] -> owner[i] : 0);
-					i++
-				:: else -> break
-				od;
-				i = 0
-#endif
-			}
-		:: ANY_SESSION(LEAVING) ->			/* session_drop_holds() */
+			ended[p] = 1
+		:: ANY_SESSION(LEAVING) ->			/* all of its goes */
 			PICK_SESSION(LEAVING);
-			PICK(q, HELD);
-			d_step { HOLD(p, q) = 0; pom_ext_put(q, BY_DEATH) }
+			PICK(q, LEFT);
+			if
+			:: HOLD(p, q) -> k = 0
+#ifdef WEAK
+			:: WEAK_HOLD(p, q) -> k = 1
+#endif
+#ifdef FINALIZE
+			:: FINALIZER_OF(p, q) -> k = 2
+			:: EVENT_OF(p, q) -> k = 3
+#endif
+			fi;
+			d_step {
+				if
+				:: k == 0 -> HOLD(p, q) = 0; pom_ext_put(q, BY_DEATH)
+#ifdef WEAK
+				:: k == 1 -> weak_remove(p, q)
+#endif
+#ifdef FINALIZE
+				:: k == 2 -> finalizer_remove(q)
+				:: k == 3 -> event[q] = 0; owner[q] = 0; pom_ext_put(q, BY_DEATH)
+#endif
+				fi
+			}
 		:: ANY_SESSION(GONE) ->				/* another one joins */
 			PICK_SESSION(GONE);
-			ended[p] = 0
+			d_step {
+				i = 0;
+				do
+				:: i < N -> assert(!WEAK_HOLD(p, i) && !FINALIZER_OF(p, i)); i++
+				:: else -> break
+				od;
+				ended[p] = 0
+			}
 #endif
 #ifdef FREEZE
-		:: !stop && (epoch != EPOCH_LAST || phase == POM_IDLE || !RULE(RENUMBER_IDLE)) ->
+#ifndef CALLERS
+		:: !stop && FREEZE_CAN ->
 			d_step { pom_freeze() }
-		:: !stop && bound[2] ->
+#endif
+		:: !stop && bound[2] && UNFREEZE_CAN ->
 			d_step { pom_unfreeze() }
+		:: !RULE(RENUMBER_IDLE) && EPOCH_DUE && phase != POM_IDLE && phase != POM_RENUMBER ->
+			d_step { renumber_start() }
 #endif
 		:: !SETTLED && SETTLES ->
 			d_step { pom_cascade_slice() }
+		:: phase != POM_IDLE ->			/* whoever works on it */
+			d_step {
+				collection_slice();
 #ifdef CALLERS
-		:: !stop && (caller[0] == OUT || caller[CALLERS - 1] == OUT) ->	/* COLLECT */
-			if
-			:: caller[0] == OUT -> q = 0
-			:: else -> q = CALLERS - 1
-			fi;
+				leaves = !RULE(FREEZE_SETTLES) && ANY_CALLER(FREEZER)
+#endif
+			}
+#ifdef CALLERS
+		:: !stop && ANY_CALLER(OUTSIDE_) ->		/* COLLECT, FREEZE */
+			PICK_CALLER(OUTSIDE_);
 			if
 			:: wants[q] = 2
 			:: wants[q] = 0
+#ifdef FREEZE
+			:: wants[q] = FREEZES
+#endif
 			fi;
 			caller[q] = IN
-		:: caller[0] == IN || caller[CALLERS - 1] == IN ->		/* works on it */
-			if
-			:: caller[0] == IN -> q = 0
-			:: CALLERS > 1 && caller[CALLERS - 1] == IN -> q = CALLERS - 1
-			fi;
-			d_step {
-				if
-				:: phase == POM_IDLE && SERVED(q) ->
-					assert(whole_one[q]);
-					caller_leaves(q)
-				:: phase == POM_IDLE && !SERVED(q) ->
-					if
-					:: wants[q] -> collection_start(2)
-					:: else -> collection_start(0)
-					fi
-				:: else -> collection_slice()
-				fi
-			}
-		:: !stop && (caller[0] == IN || caller[CALLERS - 1] == IN) ->	/* is killed */
-			if
-			:: caller[0] == IN -> q = 0
-			:: CALLERS > 1 && caller[CALLERS - 1] == IN -> q = CALLERS - 1
-			fi;
-			caller_leaves(q);
-			worker = RULE(KILLED_WORKER)
-		:: worker ->					/* pom_collect_work() */
-			d_step {
-				if
-				:: phase == POM_IDLE -> worker = 0
-				:: else -> collection_slice()
-				fi
-			}
+		:: phase == POM_IDLE && ANY_CALLER(SERVED) ->	/* returns */
+			PICK_CALLER(SERVED);
+			d_step { assert(whole_one[q]); caller_leaves(q); leaves = 1 }
 #ifdef FREEZE
-		:: !stop && FREEZE_WAITS && phase != POM_IDLE ->		/* pom_freeze() */
-			d_step { collection_slice(); leaves = !RULE(FREEZE_SETTLES) }
+		:: FREEZE_CAN && ANY_CALLER(FREEZER) ->
+			PICK_CALLER(FREEZER);
+			d_step { pom_freeze(); caller_leaves(q); leaves = 1 }
 #endif
+		:: !stop && ANY_CALLER(INSIDE) ->		/* is killed */
+			PICK_CALLER(INSIDE);
+			d_step { caller_leaves(q); worker = RULE(KILLED_WORKER); leaves = 1 }
+		:: worker && phase == POM_IDLE ->		/* pom_collect_work() */
+			d_step { worker = 0; leaves = 1 }
+		:: phase == POM_IDLE && (ANY_CALLER(BEGINS) || QUIET) ->
+			if
+			:: ANY_CALLER(BEGINS) -> PICK_CALLER(BEGINS); k = wants[q]
+			:: QUIET -> k = 2; w = 1; worker = 1
+			fi;
+			d_step { collection_begin(k); ending() }
 #else
-		:: phase != POM_IDLE ->
-			d_step { collection_slice() }
-		:: phase == POM_IDLE && !stop ->
-			d_step { collection_start(2) }
+		:: phase == POM_IDLE && (!stop || QUIET) ->
+			if
+			:: k = 2; w = stop
 #if GENERATIONS > 1
-		:: phase == POM_IDLE && !stop ->
-			d_step { collection_start(1) }
+			:: !stop -> k = 1
 #endif
 #if GENERATIONS > 2
-		:: phase == POM_IDLE && !stop ->
-			d_step { collection_start(0) }
+			:: !stop -> k = 0
 #endif
+			fi;
+			d_step { collection_begin(k); ending() }
 #endif
 #ifndef ENDLESS
 		:: !stop ->
 			stop = 1
 #endif
-		:: QUIET ->
-			d_step { collection_start(2); last = 1; worker = 1 }
 		fi;
 		d_step { step() }
 	   }
-	:: last && phase == POM_IDLE && SETTLED ->		/* the promise */
+	:: last && phase == POM_IDLE && SETTLED && !ANY(READABLE) ->	/* the promise */
 		d_step {
 			i = 0;
 			do
@@ -521,7 +594,7 @@ active proctype heap()
 			close_reach();
 			i = 0;
 			do
-			:: i < N -> assert(!used[i] || reach[i]); i++
+			:: i < N -> assert((!used[i] || reach[i]) && !QUEUED(i)); i++
 			:: else -> break
 			od;
 			i = 0

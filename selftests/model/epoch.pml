@@ -1,42 +1,102 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * When a collection begins and what it traces: epochs, generations and FREEZE, and who
- * works on it. kmod/collect.c, from epoch_renumber() on.
+ * works on it. kmod/collect.c, from the epochs on.
+ *
+ * New dates are given in slices, and no client is kept waiting: one generation after the
+ * other, from the oldest, is dated at the lowest date that it has, and then the boundary
+ * above it is lowered to behind that. A date stays in its generation and a boundary passes
+ * over none, so a comparison of the two is right at any time and for any object.
  */
 
 /* --- Epochs and generations ----------------------------------- */
 
-#ifdef EPOCH_LAST
-#define FREEZE_WAITS	(epoch == EPOCH_LAST)
+#define EPOCH_DUE	(created && epoch == EPOCH_LAST)	/* it has come to its end */
+
+#ifdef EPOCHS_END
+byte sweep, place;		/* generation that is dated anew, and the next block to see */
+
+/* The lowest date that the generation has: what is dated so stays in it. */
+#define FLOOR		(RULE(RENUMBER_FLOOR) -> \
+			(sweep == POM_PERMANENT -> 0 : bound[sweep]) : POM_PERMANENT + 1 - sweep)
 
 inline normalise()
 {
 	skip
 }
 
-inline epoch_renumber()
+inline renumber_start()
 {
-	i = 0;
-	do
-	:: i < N ->
-		/* Free blocks too, as in the code; here their dates are to stay equal. */
-		born[i] = (used[i] -> 4 - GENERATION(i) : 0);
-		i++
-	:: else -> break
-	od;
-	bound[2] = (bound[2] && RULE(RENUMBER_PERMANENT) -> 2 : 0);
-	bound[1] = (RULE(RENUMBER_BOUNDS) -> 3 : 4);
-	bound[0] = 4;
-	epoch = 4
+	phase = POM_RENUMBER;
+	sweep = (RULE(RENUMBER_ORDER) -> POM_PERMANENT : 0);
+	place = 0;
+	callers_renumber()
+}
+
+/* Nothing is dated between @FLOOR and the generation above any more. */
+inline bound_lower()
+{
+	if
+	:: sweep && (bound[sweep - 1] > FLOOR + 1 || !RULE(RENUMBER_MIN)) ->
+		bound[sweep - 1] = FLOOR + 1
+	:: else
+	fi
+}
+
+inline sweep_end()
+{
+	if
+	:: RULE(RENUMBER_SWEPT) -> bound_lower()
+	:: else
+	fi;
+	place = 0;
+	if
+	:: sweep == (RULE(RENUMBER_ORDER) -> 0 : POM_PERMANENT) ->
+		if
+		:: RULE(RENUMBER_EPOCH) && RULE(RENUMBER_ORDER)
+		:: else -> epoch = bound[0]
+		fi;
+		sweep = 0;
+		phase = POM_IDLE;
+		visits_end()
+	:: else ->
+		if
+		:: RULE(RENUMBER_ORDER) -> sweep--
+		:: else -> sweep++
+		fi;
+		if
+		:: !sweep && RULE(RENUMBER_EPOCH) -> epoch = bound[0]
+		:: else
+		fi
+	fi
+}
+
+/* A visit. What is dated anew stays in its generation. */
+inline renumber_slice()
+{
+	if
+	:: !place && !RULE(RENUMBER_SWEPT) -> bound_lower()
+	:: else
+	fi;
+	if
+	:: place == N -> sweep_end()
+	:: else ->
+		if
+		:: GENERATION(place) == sweep && (used[place] || RULE(RENUMBER_FLOOR)) ->
+			born[place] = FLOOR	/* of a free block it is 0 */
+		:: else
+		fi;
+		place++
+	fi
 }
 #else
-inline epoch_renumber()
+#define EPOCH_LAST	200
+#define sweep		POM_PERMANENT
+
+inline renumber_start()
 {
 	assert(false)
 }
-
-#define EPOCH_LAST	200
-#define FREEZE_WAITS	true	/* any may be the last */
 
 /* Make dates equal that no boundary tells apart, and close the gaps. */
 inline normalise()
@@ -72,10 +132,7 @@ inline epoch_advance()
 	if
 	:: created && RULE(EPOCH_ADVANCE) ->
 		created = 0;
-		if
-		:: epoch == EPOCH_LAST -> epoch_renumber()
-		:: else
-		fi;
+		assert(epoch < EPOCH_LAST);
 		epoch++
 	:: else
 	fi
@@ -109,6 +166,19 @@ inline collection_start(generation)
 	callers_begin(generation);
 	normalise()
 }
+
+/* Nobody works on anything: a collection, but before it new dates if they have run out. */
+inline collection_begin(generation)
+{
+	if
+	:: EPOCH_DUE -> renumber_start()
+	:: else -> collection_start(generation)
+	fi
+}
+
+/* Others wait: FREEZE works on it meanwhile. */
+#define FREEZE_CAN	(!EPOCH_DUE && (phase != POM_RENUMBER || !RULE(RENUMBER_FREEZE)))
+#define UNFREEZE_CAN	(phase != POM_RENUMBER || !RULE(RENUMBER_UNFREEZE))
 
 inline pom_freeze()
 {
@@ -148,8 +218,9 @@ inline pom_unfreeze()
 
 #ifdef CALLERS
 #define OUT		0
-#define IN		1	/* of pom_collect() */
-byte caller[CALLERS], wants[CALLERS];	/* the generation it asked for */
+#define IN		1	/* of pom_collect(), or pom_freeze() */
+#define FREEZES		3
+byte caller[CALLERS], wants[CALLERS];	/* the generation it asked for, or FREEZES */
 bit newer[CALLERS];		/* gc->run.number > before */
 byte generation;		/* gc->run.generation */
 bit worker;			/* heap->collect is queued, or runs */
@@ -157,10 +228,18 @@ bit settling;			/* somebody is in pom_heap_settle(), or it is queued */
 bit leaves;			/* who holds the lock does not go there next */
 bit began[CALLERS], whole_one[CALLERS];	/* what was promised to it */
 
-#define WORKED_ON	(worker || caller[0] == IN || caller[CALLERS - 1] == IN)
+#define ANY_CALLER(C)	(C(0) || C(CALLERS - 1))
+#define PICK_CALLER(C)	if :: C(0) -> q = 0 :: CALLERS > 1 && C(CALLERS - 1) -> q = CALLERS - 1 fi
+#define OUTSIDE_(a)	(caller[a] == OUT)
+#define INSIDE(a)	(caller[a] == IN)
+#define COLLECTS(a)	(INSIDE(a) && wants[a] != FREEZES)
+#define FREEZER(a)	(INSIDE(a) && wants[a] == FREEZES)
+#define WORKED_ON	(worker || ANY_CALLER(INSIDE))
 #define NOBODY_COLLECTS	(!WORKED_ON)
 #define SETTLES		settling
-#define SERVED(a)	((newer[a] || !RULE(CALLER_OWN)) && generation >= wants[a])
+#define SERVED(a)	(COLLECTS(a) && generation >= wants[a] && \
+			(newer[a] || !RULE(CALLER_OWN)))
+#define BEGINS(a)	(COLLECTS(a) && !SERVED(a) || FREEZER(a) && EPOCH_DUE)
 
 inline callers_begin(which)
 {
@@ -168,8 +247,8 @@ inline callers_begin(which)
 	i = 0;
 	do
 	:: i < CALLERS ->
-		newer[i] = (caller[i] == IN);
-		began[i] = (caller[i] == IN && (began[i] || which >= wants[i]));
+		newer[i] = COLLECTS(i);
+		began[i] = COLLECTS(i) && (began[i] || which >= wants[i]);
 		i++
 	:: else -> break
 	od
@@ -182,6 +261,21 @@ inline callers_end()
 	:: i < CALLERS -> whole_one[i] = whole_one[i] || began[i]; i++
 	:: else -> break
 	od
+}
+
+/* A renumbering is no collection. */
+inline callers_renumber()
+{
+	if
+	:: RULE(RENUMBER_SERVES)
+	:: else ->
+		generation = 2;
+		i = 0;
+		do
+		:: i < CALLERS -> newer[i] = COLLECTS(i); i++
+		:: else -> break
+		od
+	fi
 }
 
 inline caller_leaves(a)
@@ -204,6 +298,11 @@ inline callers_begin(which)
 }
 
 inline callers_end()
+{
+	skip
+}
+
+inline callers_renumber()
 {
 	skip
 }

@@ -48,21 +48,41 @@
 #define FREEZE_ADVANCE 33 /* FREEZE: what is born next is permanent too */
 #define FREEZE_LISTS 34 /* FREEZE: candidates stay on the lists of their generations */
 #define UNFREEZE_LISTS 35 /* FREEZE: candidates stay on the list of the permanent generation */
-#define RENUMBER_BOUNDS 36 /* GENERATIONS=3 EPOCH_LAST=5: renumbering puts generation 1 into 2 */
-#define RENUMBER_PERMANENT 37 /* FREEZE EPOCH_LAST=5: renumbering thaws what is permanent */
-#define RENUMBER_IDLE 38 /* FREEZE EPOCH_LAST=6 ENDLESS: FREEZE renumbers during a collection */
+
+/* The end of the epochs */
+#define RENUMBER_IDLE 36 /* FREEZE EPOCH_LAST=4: FREEZE renumbers during a collection */
+#define RENUMBER_ORDER 37 /* EPOCH_LAST=4: the youngest generation is dated first */
+#define RENUMBER_SWEPT 38 /* EPOCH_LAST=4: a boundary is lowered before all below it are dated */
+#define RENUMBER_EPOCH 39 /* EPOCH_LAST=4: what is born meanwhile is dated as before to the end */
+#define RENUMBER_FLOOR 40 /* GENERATIONS=3 SLOTS1=0 EPOCH_LAST=4: the new dates are fixed numbers */
+#define RENUMBER_MIN 41 /* GENERATIONS=3 SLOTS1=0 EPOCH_LAST=4: a boundary that is low is raised */
+#define RENUMBER_FREEZE 42 /* FREEZE EPOCH_LAST=4: FREEZE does not wait for the end of it */
+#define RENUMBER_UNFREEZE 43 /* FREEZE EPOCH_LAST=4: UNFREEZE does not wait for the end of it */
+#define RENUMBER_SERVES 44 /* SLOTS1=0 CALLERS=1 EPOCH_LAST=4: COLLECT takes it for a collection */
 
 /* Callers */
-#define CALLER_OWN 39 /* CALLERS=1: COLLECT returns with a collection that had begun before it */
-#define FREEZE_SETTLES 40 /* SLOTS0=2 FREEZE CALLERS=1 ENDLESS: FREEZE lets the cascade be */
-#define KILLED_WORKER 41 /* CALLERS=1: nobody goes on with the collection of one who is killed */
+#define CALLER_OWN 45 /* CALLERS=1: COLLECT returns with a collection that had begun before it */
+#define FREEZE_SETTLES 46 /* SLOTS0=2 FREEZE CALLERS=1 ENDLESS: FREEZE lets the cascade be */
+#define KILLED_WORKER 47 /* CALLERS=1: nobody goes on with the collection of one who is killed */
 
-/* Weak references, finalizers */
-#define UPGRADE_TOUCH 42 /* WEAK: UPGRADE does not tell the collector */
-#define UPGRADE_DYING 43 /* WEAK: UPGRADE gets what dies */
-#define UPGRADE_CONDEMNED 44 /* WEAK: UPGRADE gets what is condemned */
-#define WEAK_DIES 45 /* WEAK: a weak reference stays behind */
-#define FINALIZE_ONCE 46 /* FINALIZE: a finalizer runs again and again */
-#define FINALIZE_TOUCH 47 /* FINALIZE: its hold at the last reference does not tell the collector */
-#define FINALIZE_DRAINED 48 /* FINALIZE WEAK: a finalizer runs for what is in use again */
-#define FINALIZE_RESCUES 49 /* FINALIZE: what a finalizer can reach is not kept */
+/* Weak holds */
+#define UPGRADE_TOUCH 48 /* WEAK: UPGRADE does not tell the collector */
+#define UPGRADE_DYING 49 /* WEAK: UPGRADE gets what dies */
+#define UPGRADE_CONDEMNED 50 /* WEAK: UPGRADE gets what is condemned */
+#define WEAK_CASCADE 51 /* WEAK: a weak hold of what the cascade frees stays behind */
+#define WEAK_FREE 52 /* WEAK: a weak hold of what the collector frees stays behind */
+#define WEAK_LEAF 53 /* SLOTS1=0 WEAK: what has no slots is freed at once, weak holds or not */
+#define WATCH_ENDS 54 /* DEATH WEAK: weak holds stay when their session ends */
+
+/* Finalizers */
+#define WEAK_AFTER 55 /* FINALIZE WEAK: weak holds die before the finalizer has run */
+#define FINALIZE_ONCE 56 /* FINALIZE: a finalizer runs again and again */
+#define FINALIZE_TOUCH 57 /* FINALIZE: its hold at the last reference does not tell the collector */
+#define FINALIZE_DUE 58 /* FINALIZE: what has a finalizer is condemned like everything else */
+#define FINALIZE_DRAINED 59 /* FINALIZE WEAK: a finalizer runs for what is in use again */
+#define FINALIZE_ALL 60 /* FINALIZE=2: what one can reach is rescued before others are queued */
+#define FINALIZE_RESCUES 61 /* FINALIZE: what a finalizer can reach is not kept */
+#define FINALIZE_ENDED 62 /* DEATH FINALIZE: a finalizer is queued for a session that has ended */
+#define EVENT_HOLDS 63 /* FINALIZE: an event does not hold its object */
+#define EVENT_COUNTS 64 /* FINALIZE WEAK: what is read of an object that is held counts twice */
+#define EVENT_ENDS 65 /* DEATH FINALIZE: events that nobody will read hold their objects for ever */

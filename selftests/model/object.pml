@@ -129,17 +129,15 @@ inline pom_object_release(r)
 	:: RULE(RELEASE_RESETS) -> state[r] = 0; born[r] = 0; shadow[r] = 0
 	:: else
 	fi;
-#ifdef FINALIZE
-	pending[r] = 0;
-	ran[r] = 0;
-#endif
+	watches_forget(r);
 	link[r] = 0
 }
 
 inline object_die(d)
 {
 	if
-	:: !SLOTS(d) && !COLOUR(d) -> pom_object_release(d)
+	:: !SLOTS(d) && !COLOUR(d) && (!(state[d] & POM_WATCHED) || !RULE(WEAK_LEAF)) ->
+		pom_object_release(d)
 	:: else ->
 		pom_candidate_unflag(d);
 		SET(d, POM_DYING);
@@ -148,40 +146,18 @@ inline object_die(d)
 	fi
 }
 
-#ifdef FINALIZE
-inline finalize(d)
-{
-	assert(!ran[d]);
-	ran[d] = 1;
-	if
-	:: RULE(FINALIZE_ONCE) -> pending[d] = 0
-	:: else
-	fi
-}
-
 /* The last reference goes: the finalizer first, if there is somebody to run it. */
 inline object_unreferenced(d)
 {
 	if
-	:: pending[d] && !ended[owner[d]] ->
-		finalize(d);
-		HOLD(owner[d], d) = 1;
-		ext[d]++;
-		if
-		:: RULE(FINALIZE_TOUCH) -> pom_gc_touch(d)
-		:: else
-		fi
-	:: else ->
-		pending[d] = 0;
-		object_die(d)
+	:: (state[d] & POM_WATCHED) && !RULE(WEAK_AFTER) -> pom_watch_die(d)
+	:: else
+	fi;
+	if
+	:: FINALIZER_DUE(d) -> pom_watch_finalize(d)
+	:: else -> object_die(d)
 	fi
 }
-#else
-inline object_unreferenced(d)
-{
-	object_die(d)
-}
-#endif
 
 inline pom_object_dropped(d)
 {
@@ -235,7 +211,7 @@ inline pom_ext_put(d, reason)
 	why = reason
 }
 
-/* Take the next one off the cascade, or drop a slot of the one that was taken. */
+/* Take the next one off the cascade, or a watch or a slot off the one that was taken. */
 inline pom_cascade_slice()
 {
 	if
@@ -244,20 +220,20 @@ inline pom_cascade_slice()
 		dropping_slot = 0;
 		assert(used[dropping]);
 		dying = in_[dropping];
-		in_[dropping] = 0;
-#ifdef WEAK
+		in_[dropping] = 0
+	:: WATCHED(dropping, WEAK_CASCADE) ->
+		pom_watch_die(dropping)
+	:: dropping != POM_NIL && !WATCHED(dropping, WEAK_CASCADE) ->
+		assert(used[dropping]);
 		if
-		:: weak == dropping && RULE(WEAK_DIES) -> weak = POM_NIL
+		:: dropping_slot < SLOTS(dropping) ->
+			pom_object_drop_slot(dropping, dropping_slot, BY_CASCADE);
+			dropping_slot++
 		:: else
 		fi
-#endif
-	:: else ->
-		assert(used[dropping]);
-		pom_object_drop_slot(dropping, dropping_slot, BY_CASCADE);
-		dropping_slot++
 	fi;
 	if
-	:: dropping_slot >= SLOTS(dropping) ->
+	:: dropping_slot >= SLOTS(dropping) && !WATCHED(dropping, WEAK_CASCADE) ->
 		whole = dropping;
 		dropping = POM_NIL;
 		dropping_slot = 0
