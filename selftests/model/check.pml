@@ -94,7 +94,7 @@ inline check_object(a)
 		assert(!(state[a] & POM_DEAD) || !ext[a] && !(state[a] & POM_CAND));
 		assert(!COLOUR(a) || phase != POM_IDLE && phase != POM_RENUMBER);
 		assert(COLOUR(a) != POM_WHITE || !ext[a]);
-		assert(COLOUR(a) != POM_GRAY || phase != POM_FREE);
+		assert(COLOUR(a) != POM_GRAY || !FREEING);
 		assert(ext[a] || in_[a] || (state[a] & POM_DEAD) || CONDEMNED(a));
 		assert(!(state[a] & POM_LIMBO) || COLOUR(a));
 		assert(!(state[a] & POM_DONE) || in_[a] && !COLOUR(a));
@@ -105,10 +105,13 @@ inline check_object(a)
 	fi
 }
 
-/* Walk a list of candidates: add to n how many are on it. */
+/*
+ * Walk a list of candidates: add to n how many are on it. Before the first of the work
+ * list comes the end of what is traced.
+ */
 inline check_list(a)
 {
-	v = POM_NIL;
+	v = (a == WORK && head[a] != POM_NIL -> shadow[head[a]] : POM_NIL);
 	l = head[a];
 	do
 	:: l != POM_NIL ->
@@ -123,13 +126,13 @@ inline check_list(a)
 	assert(tail[a] == v)
 }
 
-/* Walk from @first to what is @after each (l) and so on: all have @flags of @mask. */
+/* Walk from @first to what is @after each (l) and so on, up to end: all have @flags of @mask. */
 inline check_chain(first, after, mask, flags)
 {
 	n = 0;
 	l = first;
 	do
-	:: l != POM_NIL ->
+	:: l != POM_NIL && l != end ->
 		assert((state[l] & (mask)) && ((flags) == 0 || (state[l] & (mask)) == (flags)));
 		n++;
 		assert(n <= N);
@@ -142,6 +145,7 @@ inline check_chain(first, after, mask, flags)
 
 inline check_lists()
 {
+	end = POM_NIL;
 	n = 0;
 	x = 0;
 	do
@@ -164,7 +168,8 @@ inline check_lists()
 	assert(c == n + (dropping != POM_NIL));
 	assert(dropping == POM_NIL || (state[dropping] & POM_DYING));
 
-	x = (phase == POM_FREE -> cursor : head[TRACE]);
+	x = (phase == POM_RELEASE -> cursor : head[TRACE]);
+	end = head[WORK];
 	check_chain(x, link[l], POM_COLOUR, 0);
 	EVERY(COLOUR(i));
 	assert(n == c);

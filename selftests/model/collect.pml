@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * A collection: kmod/collect.c. Every inline *_slice makes one visit, of an object or of
- * one of its slots. What comes behind the last slot of an object that is freed follows
- * under the same lock hold in the code, and in `step' here.
+ * one of its slots. RESCUE visits nothing in the code if the sum of all shadows is 0: that
+ * is as if these visits, which find nothing then, came one at once after the other.
  */
 
 /* --- collect.c: tracing -------------------------------------------------- */
@@ -11,26 +11,10 @@ inline stamp(s)
 {
 	assert(used[s]);
 	if
-	:: (state[s] & POM_LISTED) && RULE(STAMP_UNLISTS) -> pom_candidate_remove(s)
-	:: else
-	fi;
-	if
 	:: RULE(CAND_CLEARED) -> CLEAR(s, POM_CAND)
 	:: else
 	fi;
 	due = due || (state[s] & POM_FINALIZE);
-	link[s] = POM_NIL;
-	if
-	:: tail[TRACE] == POM_NIL -> head[TRACE] = s
-	:: else -> link[tail[TRACE]] = s
-	fi;
-	tail[TRACE] = s;
-	if
-	:: cursor == POM_NIL ->
-		cursor = s;
-		cursor_slot = 0
-	:: else
-	fi;
 	if
 	:: ext[s] && RULE(STAMP_EXT) ->
 		pom_mark_push(s)
@@ -38,6 +22,32 @@ inline stamp(s)
 		shadow[s] = in_[s];
 		PAINT(s, POM_WHITE)
 	fi
+}
+
+/* One of them: the work list becomes the trace list where it lies. */
+inline stamp_candidates()
+{
+	o = head[WORK];
+	if
+	:: head[TRACE] == POM_NIL -> head[TRACE] = o
+	:: else -> assert(link[tail[TRACE]] == o)
+	fi;
+	tail[TRACE] = o;
+	pom_candidate_pop(o);
+	stamp(o);
+	cursor = head[TRACE]
+}
+
+inline stamp_found(s)
+{
+	if
+	:: (state[s] & POM_LISTED) && RULE(STAMP_UNLISTS) -> pom_candidate_remove(s)
+	:: else
+	fi;
+	link[s] = POM_NIL;
+	link[tail[TRACE]] = s;
+	tail[TRACE] = s;
+	stamp(s)
 }
 
 inline cursor_advance()
@@ -56,7 +66,7 @@ inline trace_slot()
 		/* The code looks, and goes on: what lives names nothing dead. */
 		assert(!(state[v] & POM_DEAD) || !RULE(WHITE_DEAD));
 		if
-		:: !COLOUR(v) && BORN_IN_RANGE(v) -> stamp(v)
+		:: !COLOUR(v) && BORN_IN_RANGE(v) -> stamp_found(v)
 		:: else
 		fi;
 		if
@@ -72,14 +82,13 @@ inline trace_slot()
 inline trace_slice()
 {
 	if
-	:: cursor == POM_NIL && head[WORK] == POM_NIL ->
+	:: head[WORK] != POM_NIL ->
+		stamp_candidates()
+	:: head[WORK] == POM_NIL && cursor == POM_NIL ->
 		cursor = head[TRACE];
 		phase = POM_RESCUE
 	:: else ->
 		if
-		:: cursor == POM_NIL ->
-			o = head[WORK];
-			stamp(o)
 		:: OBJECT_WHITE(cursor) && cursor_slot < SLOTS(cursor) ->
 			trace_slot()
 		:: else
@@ -243,16 +252,29 @@ inline free_white()
 	fi;
 	if
 	:: cursor_slot >= SLOTS(cursor) && !WATCHED(cursor, WEAK_FREE) ->
-		whole = cursor;
 		cursor_advance()
 	:: else
 	fi
 }
 
-inline white_whole(d)
+inline free_slice()
+{
+	if
+	:: cursor == POM_NIL ->
+		cursor = head[TRACE];
+		phase = POM_RELEASE
+	:: else ->
+		assert(used[cursor]);
+		if
+		:: OBJECT_WHITE(cursor) -> free_white()
+		:: else -> cursor_advance()
+		fi
+	fi
+}
+
+inline release_white(d)
 {
 	state[d] = POM_DONE;
-	link[d] = POM_NIL;
 	if
 	:: !RULE(DONE_WAITS) -> in_[d] = 0
 	:: else
@@ -264,13 +286,10 @@ inline white_whole(d)
 	fi
 }
 
-inline free_release()
+inline release_other(o)
 {
-	o = cursor;
-	cursor_advance();
 	PAINT(o, 0);
 	shadow[o] = 0;
-	link[o] = POM_NIL;
 	if
 	:: !RULE(CAND_KEPT) -> CLEAR(o, POM_CAND)
 	:: else
@@ -308,15 +327,18 @@ inline collection_end()
 	normalise()
 }
 
-inline free_slice()
+inline release_slice()
 {
 	if
 	:: cursor == POM_NIL -> collection_end()
 	:: else ->
 		assert(used[cursor]);
+		o = cursor;
+		cursor_advance();
+		link[o] = POM_NIL;
 		if
-		:: OBJECT_WHITE(cursor) -> free_white()
-		:: else -> free_release()
+		:: OBJECT_WHITE(o) -> release_white(o)
+		:: else -> release_other(o)
 		fi
 	fi
 }
@@ -325,7 +347,7 @@ inline collection_slice()
 {
 #ifdef VISITS
 	visits++;
-	assert(visits <= 5 * N + 3 * (SLOTS0 + SLOTS1 + (N > 2 -> SLOTS2 : 0)) + 3 +
+	assert(visits <= 6 * N + 3 * (SLOTS0 + SLOTS1 + (N > 2 -> SLOTS2 : 0)) + 3 +
 	       N * WEAK_HOLDERS + (FINALIZERS -> N + FINALIZERS + 2 : 0));
 #endif
 	if
@@ -336,6 +358,7 @@ inline collection_slice()
 #endif
 	:: phase == POM_DRAIN -> drain_slice()
 	:: phase == POM_FREE -> free_slice()
+	:: phase == POM_RELEASE -> release_slice()
 #ifdef EPOCHS_END
 	:: phase == POM_RENUMBER -> renumber_slice()
 #endif

@@ -96,7 +96,8 @@
 #define POM_FINALIZING	3	/* left out if nothing with a finalizer was stamped */
 #define POM_DRAIN	4	/* the end of POM_RESCUE again, for what the finalizers keep */
 #define POM_FREE	5
-#define POM_RENUMBER	6	/* no collection: everything is dated anew */
+#define POM_RELEASE	6
+#define POM_RENUMBER	7	/* no collection: everything is dated anew */
 
 /* struct pom_side */
 #define POM_WHITE	1
@@ -180,7 +181,7 @@ byte why;			/* who dropped it; for mutants */
 #define BY_FREE		5
 
 /* Scratch within one d_step. */
-hidden byte c, g, i, j, l, n, o, v, x;
+hidden byte c, end, g, i, j, l, n, o, v, x;
 hidden byte reach[N];
 
 #define COLOUR(o)	(state[o] & POM_COLOUR)
@@ -190,7 +191,8 @@ hidden byte reach[N];
 #define GENERATION(o)	(born[o] >= bound[0] -> 0 : (born[o] >= bound[1] -> 1 : \
 			(born[o] >= bound[2] -> 2 : POM_PERMANENT)))
 #define BORN_IN_RANGE(o) (born[o] >= lo && born[o] < hi)
-#define CONDEMNED(o)	(phase == POM_FREE && COLOUR(o) == POM_WHITE && !(state[o] & POM_DEAD))
+#define FREEING		(phase == POM_FREE || phase == POM_RELEASE)
+#define CONDEMNED(o)	(FREEING && COLOUR(o) == POM_WHITE && !(state[o] & POM_DEAD))
 #define OBJECT_WHITE(o)	(COLOUR(o) == POM_WHITE && \
 			(!(state[o] & POM_DEAD) || !RULE(WHITE_DEAD)))
 
@@ -208,9 +210,8 @@ inline step()
 	:: else
 	fi;
 	if
-	:: whole == NOBODY
-	:: whole != NOBODY && (state[whole] & POM_DYING) -> cascade_whole(whole)
-	:: else -> white_whole(whole)
+	:: whole != NOBODY -> cascade_whole(whole)
+	:: else
 	fi;
 	lost = NOBODY;
 	whole = NOBODY;

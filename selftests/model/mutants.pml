@@ -22,6 +22,7 @@
 #define LEAF 13 /* SLOTS1=0: what has no slots becomes a candidate */
 #define STAMP_UNLISTS 14 /* : what is stamped stays on its list */
 #define DYING_UNLISTED 15 /* : what dies stays on its list */
+#define WORK_HEAD 26 /* : the first of the work list leaves as if nothing came before it */
 
 /* Tracing */
 #define TOUCH 16 /* : GET_REF does not tell the collector */
@@ -36,10 +37,9 @@
 /* Freeing */
 #define CONDEMN_DRAINED 24 /* : what is white is condemned before the mark stack is empty */
 #define CONDEMN_AT_ONCE 25 /* WEAK: it is condemned under a later hold of the lock */
-#define CONDEMNED_DROPPED 26 /* : what is condemned dies by its counts as well */
-#define FREE_DROPS 27 /* : slots are emptied without a word to what they named */
-#define DONE_WAITS 28 /* : a condemned block goes while slots still name it */
-#define DONE_RELEASED 29 /* : a condemned block that had to wait never goes */
+#define FREE_DROPS 27 /* SLOTS0=2: slots are emptied without a word to what they named */
+#define DONE_WAITS 28 /* N=3 SLOTS2=0 EDGES: a condemned block goes while slots still name it */
+#define DONE_RELEASED 29 /* N=3 SLOTS2=0 EDGES: a condemned block that had to wait never goes */
 #define RELEASE_RESETS 30 /* : a block is used again with its old state */
 
 /* Generations */

@@ -38,18 +38,31 @@ inline pom_candidate_add(a)
 	tail[g] = a
 }
 
+/* What is done with an object that leaves a list: the work list may be empty now. */
+inline candidate_left(r)
+{
+	if
+	:: head[WORK] == POM_NIL -> tail[WORK] = POM_NIL
+	:: else
+	fi;
+	CLEAR(r, POM_LISTED)
+}
+
 inline pom_candidate_remove(r)
 {
 	if
-	:: shadow[r] == POM_NIL ->
+	:: shadow[r] == POM_NIL || r == head[WORK] && RULE(WORK_HEAD) ->
 		g = 0;
 		do
 		:: g < WORK && head[g] != r -> g++
 		:: else -> break
 		od;
 		head[g] = link[r]
-	:: else ->
-		link[shadow[r]] = link[r]
+	:: else
+	fi;
+	if
+	:: shadow[r] != POM_NIL -> link[shadow[r]] = link[r]
+	:: else
 	fi;
 	if
 	:: link[r] == POM_NIL ->
@@ -62,9 +75,16 @@ inline pom_candidate_remove(r)
 	:: else ->
 		shadow[link[r]] = shadow[r]
 	fi;
-	CLEAR(r, POM_LISTED);
 	link[r] = POM_NIL;
-	shadow[r] = 0
+	shadow[r] = 0;
+	candidate_left(r)
+}
+
+/* It stays linked to the next one, whose previous one is the end of the trace list then. */
+inline pom_candidate_pop(r)
+{
+	head[WORK] = link[r];
+	candidate_left(r)
 }
 
 inline pom_candidate_flag(f)
@@ -99,7 +119,7 @@ inline pom_mark_push(m)
 inline pom_gc_touch(t)
 {
 	if
-	:: phase != POM_IDLE && phase != POM_FREE && COLOUR(t) == POM_WHITE -> pom_mark_push(t)
+	:: phase != POM_IDLE && phase < POM_FREE && COLOUR(t) == POM_WHITE -> pom_mark_push(t)
 	:: else
 	fi
 }
@@ -170,7 +190,7 @@ inline pom_object_dropped(d)
 		fi
 	:: else ->
 		if
-		:: phase == POM_FREE && COLOUR(d) == POM_WHITE && RULE(CONDEMNED_DROPPED)
+		:: FREEING && COLOUR(d) == POM_WHITE
 		:: else ->
 			if
 			:: !ext[d] && !in_[d] -> object_unreferenced(d)
