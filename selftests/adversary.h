@@ -8,10 +8,13 @@
 #ifndef ADVERSARY_H
 #define ADVERSARY_H
 
-/* The design's: visits under one hold of the lock; most visits of an object, of a slot */
+/*
+ * Visits under one hold of the lock; and the most of an object: it is stamped, traced,
+ * judged, finalized, marked, freed and released; of a slot: traced, and marked or freed.
+ */
 #define SLICE		256U
-#define OBJECT_VISITS	5U
-#define SLOT_VISITS	3U
+#define OBJECT_VISITS	7U
+#define SLOT_VISITS	2U
 
 /* No hold of the lock takes that long on any machine that is well. */
 #define SANE_NS		1000000000ULL

@@ -363,7 +363,7 @@ TEST_F_TIMEOUT(watch, upgrades_while_it_condemns, ADVERSARY_SECONDS)
  *	spare	which has many slots: DRAIN
  *	dead	names all of due and node, which name it, in many slots: FREE
  *	node	node[i], among due, so that FINALIZING has far to go
- *	last	the last candidate, so that TRACE ends when that is stamped
+ *	last	the last candidate: TRACE is told from RESCUE as long as it is not stamped
  */
 #define PHASE_SLOTS	131072U
 #define NODES		(scaled(12000) + 4000)

@@ -468,7 +468,7 @@ static void *chain_thread(void *argument)
 }
 
 /* A long chain dies, while somebody tries to get hold of what is about to. */
-TEST_F(weakref, trashcan_16602)
+TEST_F_TIMEOUT(weakref, trashcan_16602, 120)
 {
 	struct chain chain = {};
 	pthread_t thread;
