@@ -3,7 +3,7 @@
  * Candidates: objects that lost a reference and are still referred to by slots.
  * Owns their four lists (one a generation, one of the permanent one) and the
  * work list of the running collection, the mark stack, and when it is time to
- * collect. Called by object.c, ops.c and collect.c, under heap->lock.
+ * collect. Called by object.c, ops.c, collect.c and collector.c, under heap->lock.
  *
  * The lists run through the side headers: link is the next candidate, shadow the
  * previous one. An object is listed if it has CAND and is not traced. They are

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Dates of birth: which epoch it is, where the generations begin, and how all is
- * dated anew before the epochs end. Called by candidate.c and collect.c, and by
+ * dated anew before the epochs end. Called by candidate.c and collector.c, and by
  * those who want to know a generation, under heap->lock.
  *
  * Generations are ranges of dates, so that moving all objects of one into another is
