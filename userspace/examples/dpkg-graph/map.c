@@ -150,7 +150,8 @@ bool map_holds(struct heap *heap, pid_t wanted, uint64_t *holds)
 	bool found = false;
 	int pid;
 
-	while (file && !found && fscanf(file, "%d %*s %llu", &pid, &value) == 2)
+	/* Weak holds and events follow. */
+	while (file && !found && fscanf(file, "%d %*s %llu %*u %*u", &pid, &value) == 2)
 		found = pid == wanted;
 	*holds = value;
 	if (file)
