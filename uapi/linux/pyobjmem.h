@@ -76,7 +76,8 @@
  *  - EINTR: a fatal signal arrived before the operation had any effect.
  *
  * One operation takes place wholly or not at all. If the reply of one that
- * gives a hold cannot be written, the hold is dropped again.
+ * gives a hold cannot be written, the hold is dropped again; those of a BATCH
+ * whose results cannot be written stay.
  */
 
 /** PYOBJMEM_ABI: revision of this interface, as QUERY reports it. */
@@ -694,12 +695,13 @@ struct pyobjmem_weak_drop {
  *
  * Memory for FINALIZE and WEAK_DEAD is taken when the object is created and when
  * it is held weakly: none of them is ever lost. They come in the order in which
- * they happened; COLLECTED comes behind those of its collection. COLLECTED comes
+ * they happened, those of the weak holds of one object by cookie; COLLECTED comes
+ * behind those of its collection. COLLECTED comes
  * to sessions that joined with PYOBJMEM_HEAP_COLLECTED.
  *
  * Errors: EINVAL (a buffer with room for no event), EAGAIN, EINTR, EIO, ENOTCONN
- * (the session has joined no heap), EFAULT, and ENOMEM or EDQUOT for the hold of
- * a FINALIZE event: such an event stays, and so does one whose buffer
+ * (the session has joined no heap), EFAULT, and ENOMEM, EDQUOT or EOVERFLOW for the
+ * hold of a FINALIZE event: such an event stays, and so does one whose buffer
  * cannot be written.
  */
 struct pyobjmem_event {
