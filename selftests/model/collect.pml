@@ -14,7 +14,7 @@ inline stamp(s)
 	:: RULE(CAND_CLEARED) -> CLEAR(s, POM_CAND)
 	:: else
 	fi;
-	due = due || (state[s] & POM_FINALIZE);
+	finalizable = finalizable || (state[s] & POM_FINALIZE);
 	if
 	:: ext[s] && RULE(STAMP_EXT) ->
 		pom_mark_push(s)
@@ -150,7 +150,7 @@ inline condemn()
 {
 	cursor = head[TRACE];
 	cursor_slot = 0;
-	due = 0;
+	finalizable = 0;
 	phase = POM_FREE
 }
 
@@ -163,10 +163,10 @@ inline rescue_slice()
 		if
 		:: cursor == POM_NIL ->
 			if
-			:: FINALIZERS && due && RULE(FINALIZE_DUE) ->
+			:: FINALIZERS && finalizable && RULE(FINALIZE_DUE) ->
 				cursor = head[TRACE];
 				phase = POM_FINALIZING
-			:: (!due || !RULE(FINALIZE_DUE)) && RULE(CONDEMN_AT_ONCE) -> condemn()
+			:: (!finalizable || !RULE(FINALIZE_DUE)) && RULE(CONDEMN_AT_ONCE) -> condemn()
 			:: else -> phase = POM_DRAIN
 			fi
 		:: else ->

@@ -127,7 +127,7 @@ byte head[LISTS], tail[LISTS];
 byte phase, epoch, bound[3], lo, hi;
 byte stack, cursor, cursor_slot, mark, mark_slot;
 byte live[4];
-bit due;			/* gc->run.due > 0: what was stamped has finalizers */
+bit finalizable;		/* what was stamped has finalizers that have not run */
 bit created;			/* heap->created != gc->created_at */
 
 /* struct pom_heap */
