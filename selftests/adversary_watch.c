@@ -329,7 +329,6 @@ static void upgrade_round(struct __test_metadata *_metadata, struct upgrades *up
 	TH_LOG("%lu collected meanwhile, %lu upgrades, %lu too late", collected, upgrades->taken,
 	       upgrades->stale);
 	EXPECT_LT(0, collected);
-	EXPECT_LT(0, upgrades->taken);
 
 	ASSERT_EQ(0, heap_collect(adversary->session, 2, NULL));
 	ASSERT_EQ(0, stats_objects(adversary->session));
@@ -344,12 +343,17 @@ TEST_F_TIMEOUT(watch, upgrades_while_it_condemns, ADVERSARY_SECONDS)
 {
 	struct upgrades *upgrades = mmap(NULL, sizeof(*upgrades), PROT_READ | PROT_WRITE,
 					 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	unsigned long taken = 0;
 	unsigned int round;
 
 	ASSERT_NE(MAP_FAILED, upgrades);
 	upgrades->adversary = &self->adversary;
-	for (round = 0; round < UPGRADE_ROUNDS; round++)
+	/* On a busy machine the collector may be done before anybody has his turn. */
+	for (round = 0; round < UPGRADE_ROUNDS || (!taken && round < 10 * UPGRADE_ROUNDS); round++) {
 		upgrade_round(_metadata, upgrades);
+		taken += upgrades->taken;
+	}
+	EXPECT_LT(0, taken);
 	munmap(upgrades, sizeof(*upgrades));
 }
 
