@@ -387,7 +387,7 @@ static const char * const phase_name[PHASES] = {
 /* Of each phase and way to end: how often, and how often it was over within the phase */
 #define WAYS	2
 #define WANTED	2
-#define TRIES	6
+#define TRIES	40
 
 struct phases {
 	struct adversary *adversary;
