@@ -163,7 +163,7 @@ TEST_F_TIMEOUT(watch, object_of_50000_weak_holds, ADVERSARY_SECONDS)
 
 #define UPGRADERS	2
 #define RINGS		4000
-#define UPGRADE_ROUNDS	4
+#define UPGRADE_ROUNDS	4U
 #define UPGRADE_NS	1000000000ULL
 
 /* What the processes see. */
@@ -349,7 +349,7 @@ TEST_F_TIMEOUT(watch, upgrades_while_it_condemns, ADVERSARY_SECONDS)
 	ASSERT_NE(MAP_FAILED, upgrades);
 	upgrades->adversary = &self->adversary;
 	/* On a busy machine the collector may be done before anybody has his turn. */
-	for (round = 0; round < UPGRADE_ROUNDS || (!taken && round < 10 * UPGRADE_ROUNDS); round++) {
+	for (round = 0; round < (taken ? 1 : 10) * UPGRADE_ROUNDS; round++) {
 		upgrade_round(_metadata, upgrades);
 		taken += upgrades->taken;
 	}
