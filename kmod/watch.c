@@ -94,66 +94,71 @@ int pom_watch_room(struct pom_session *session, struct pom_stash *stash)
 
 /* --- The tree ------------------------------------------------------------ */
 
-/* By object; of one object, the finalizer first, then by session and cookie. */
-static int watch_compare(const struct pom_watch *a, const struct pom_watch *b)
+static int compare_numbers(u64 a, u64 b)
 {
-	if (pom_link(a->handle) != pom_link(b->handle))
-		return pom_link(a->handle) < pom_link(b->handle) ? -1 : 1;
-	if (a->kind != b->kind)
-		return a->kind < b->kind ? -1 : 1;
-	if (a->session != b->session)
-		return a->session < b->session ? -1 : 1;
-	if (a->cookie != b->cookie)
-		return a->cookie < b->cookie ? -1 : 1;
-	return 0;
+	return (a > b) - (a < b);
+}
+
+static int compare_objects(const void *key, const struct rb_node *node)
+{
+	const struct pom_watch *a = key, *b = rb_entry(node, struct pom_watch, node);
+
+	return compare_numbers(pom_link(a->handle), pom_link(b->handle));
+}
+
+/* Of one object, the finalizer comes first. */
+static int compare_sessions(const void *key, const struct rb_node *node)
+{
+	const struct pom_watch *a = key, *b = rb_entry(node, struct pom_watch, node);
+
+	return compare_objects(key, node) ?: compare_numbers(a->kind, b->kind) ?:
+	       compare_numbers((unsigned long)a->session, (unsigned long)b->session);
+}
+
+static int compare_watches(const void *key, const struct rb_node *node)
+{
+	const struct pom_watch *a = key, *b = rb_entry(node, struct pom_watch, node);
+
+	return compare_sessions(key, node) ?: compare_numbers(a->cookie, b->cookie);
 }
 
 static bool watch_less(struct rb_node *a, const struct rb_node *b)
 {
-	return watch_compare(rb_entry(a, struct pom_watch, node),
-			     rb_entry(b, struct pom_watch, node)) < 0;
-}
-
-static struct pom_watch *watch_or_null(struct rb_node *node)
-{
-	return node ? rb_entry(node, struct pom_watch, node) : NULL;
-}
-
-/* The first watch that does not come before @key. */
-static struct pom_watch *watch_search(const struct pom_heap *heap, const struct pom_watch *key)
-{
-	struct rb_node *node = heap->watches.rb_node;
-	struct pom_watch *watch, *found = NULL;
-
-	lockdep_assert_held(&heap->lock);
-	while (node) {
-		watch = rb_entry(node, struct pom_watch, node);
-		if (watch_compare(watch, key) < 0) {
-			node = node->rb_right;
-		} else {
-			found = watch;
-			node = node->rb_left;
-		}
-	}
-	return found;
+	return compare_watches(rb_entry(a, struct pom_watch, node), b) < 0;
 }
 
 /* A watch if it is of this object, else NULL. */
-static struct pom_watch *watch_of(struct pom_watch *watch, u32 link)
+static struct pom_watch *watch_of(struct rb_node *node, u32 link)
 {
+	struct pom_watch *watch = rb_entry_safe(node, struct pom_watch, node);
+
 	return watch && pom_link(watch->handle) == link ? watch : NULL;
 }
 
 /* The first watch of an object: its finalizer, if that is armed. */
 static struct pom_watch *watch_first(const struct pom_heap *heap, u32 link)
 {
-	struct pom_watch key = { .handle = link, .kind = POM_WATCH_FINALIZE };
+	struct pom_watch key = { .handle = link };
 
-	return watch_of(watch_search(heap, &key), link);
+	lockdep_assert_held(&heap->lock);
+	return rb_entry_safe(rb_find_first(&key, &heap->watches, compare_objects),
+			     struct pom_watch, node);
 }
 
-/* A weak hold of a session; with the least cookie that is not below @cookie. */
-static struct pom_watch *watch_weak(struct pom_session *session, u32 link, u64 cookie)
+/* Whether a session holds an object weakly */
+static bool watch_weak(struct pom_session *session, u32 link)
+{
+	struct pom_watch key = {
+		.handle = link,
+		.kind = POM_WATCH_WEAK,
+		.session = session,
+	};
+
+	return rb_find(&key, &session->heap->watches, compare_sessions);
+}
+
+/* The weak hold that it has with a cookie */
+static struct pom_watch *watch_with_cookie(struct pom_session *session, u32 link, u64 cookie)
 {
 	struct pom_watch key = {
 		.handle = link,
@@ -161,9 +166,9 @@ static struct pom_watch *watch_weak(struct pom_session *session, u32 link, u64 c
 		.session = session,
 		.cookie = cookie,
 	};
-	struct pom_watch *watch = watch_of(watch_search(session->heap, &key), link);
 
-	return watch && watch->session == session ? watch : NULL;
+	return rb_entry_safe(rb_find(&key, &session->heap->watches, compare_watches),
+			     struct pom_watch, node);
 }
 
 /**
@@ -198,8 +203,7 @@ static void watch_disarm(struct pom_heap *heap, struct pom_object *obj, struct p
 {
 	u32 link = obj->block.link;
 
-	if (!watch_of(watch_or_null(rb_prev(&watch->node)), link) &&
-	    !watch_of(watch_or_null(rb_next(&watch->node)), link))
+	if (!watch_of(rb_prev(&watch->node), link) && !watch_of(rb_next(&watch->node), link))
 		obj->side->state &= ~POM_WATCHED;
 	if (watch->kind == POM_WATCH_FINALIZE)
 		obj->side->state &= ~POM_FINALIZE;
@@ -364,7 +368,7 @@ u32 pom_watch_count(const struct pom_heap *heap, const struct pom_object *obj)
 	watch = watch_first(heap, obj->block.link);
 	while (watch && n < PYOBJMEM_INSPECT_WEAK_MAX) {
 		n += watch->kind == POM_WATCH_WEAK;
-		watch = watch_of(watch_or_null(rb_next(&watch->node)), obj->block.link);
+		watch = watch_of(rb_next(&watch->node), obj->block.link);
 	}
 	return n;
 }
@@ -400,15 +404,13 @@ bool pom_watch_consistent(const struct pom_heap *heap, const struct pom_object *
 int pom_weak_hold(struct pom_session *session, const struct pyobjmem_weak *cmd,
 		  struct pom_stash *stash)
 {
-	struct pom_watch *watch;
 	struct pom_object obj;
 	int ret;
 
 	ret = pom_object_held(session, cmd->handle, &obj);
 	if (ret)
 		return ret;
-	watch = watch_weak(session, obj.block.link, cmd->cookie);
-	if (watch && watch->cookie == cmd->cookie)
+	if (watch_with_cookie(session, obj.block.link, cmd->cookie))
 		return -EALREADY;
 	ret = pom_watch_room(session, stash);
 	if (ret)
@@ -438,7 +440,7 @@ int pom_weak_upgrade(struct pom_session *session, const struct pyobjmem_upgrade 
 	/* Its weak holds may have gone before it does. */
 	if (pom_condemned(&session->heap->gc, obj.side))
 		return pom_stale(session->heap);
-	if (!watch_weak(session, obj.block.link, 0))
+	if (!watch_weak(session, obj.block.link))
 		return -ENOENT;
 	return pom_object_take(session, &obj, stash);
 }
@@ -460,8 +462,8 @@ int pom_weak_drop(struct pom_session *session, const struct pyobjmem_weak_drop *
 	ret = pom_object_find(session->heap, cmd->handle, &obj);
 	if (ret)
 		return ret;
-	watch = watch_weak(session, obj.block.link, cmd->cookie);
-	if (!watch || watch->cookie != cmd->cookie)
+	watch = watch_with_cookie(session, obj.block.link, cmd->cookie);
+	if (!watch)
 		return pom_condemned(&session->heap->gc, obj.side) ? pom_stale(session->heap) :
 								     -ENOENT;
 	watch_disarm(session->heap, &obj, watch);
