@@ -248,6 +248,11 @@ static void mark_slice(struct pom_heap *heap, int *budget)
 	gc->mark = POM_NIL;
 }
 
+static bool anything_gray(const struct pom_gc *gc)
+{
+	return gc->mark != POM_NIL || gc->stack != POM_NIL;
+}
+
 static void rescue_slice(struct pom_heap *heap, int *budget)
 {
 	struct pom_gc *gc = &heap->gc;
@@ -255,7 +260,7 @@ static void rescue_slice(struct pom_heap *heap, int *budget)
 
 	while (*budget > 0) {
 		--*budget;
-		if (gc->mark != POM_NIL || gc->stack != POM_NIL) {
+		if (anything_gray(gc)) {
 			mark_slice(heap, budget);
 			continue;
 		}
@@ -283,7 +288,7 @@ static void finalize_slice(struct pom_heap *heap, int *budget)
 
 	while (*budget > 0) {
 		--*budget;
-		if (gc->mark != POM_NIL || gc->stack != POM_NIL) {
+		if (anything_gray(gc)) {
 			mark_slice(heap, budget);
 			continue;
 		}
@@ -312,7 +317,7 @@ static void drain_slice(struct pom_heap *heap, int *budget)
 
 	while (*budget > 0) {
 		--*budget;
-		if (gc->mark == POM_NIL && gc->stack == POM_NIL) {
+		if (!anything_gray(gc)) {
 			phase_begin(gc, POM_FREE);
 			return;
 		}
