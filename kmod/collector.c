@@ -60,6 +60,21 @@ static void collection_step(struct pom_heap *heap)
 	cond_resched();
 }
 
+/*
+ * The same of a caller who may be killed: then the worker goes on.
+ * Return: 0 with the lock held, or -EINTR without it.
+ */
+static int collection_step_killable(struct pom_heap *heap)
+{
+	collection_step(heap);
+	if (fatal_signal_pending(current)) {
+		queue_work(heap->wq, &heap->collect);
+		return -EINTR;
+	}
+	pom_heap_lock(heap);
+	return 0;
+}
+
 static void collection_start(struct pom_heap *heap, u32 g)
 {
 	struct pom_gc *gc = &heap->gc;
@@ -116,12 +131,6 @@ static void collection_finish(struct pom_heap *heap)
 	}
 }
 
-static void heap_trim(struct pom_heap *heap)
-{
-	pom_pool_trim(&heap->space[POM_OBJECTS]);
-	pom_pool_trim(&heap->space[POM_DATA]);
-}
-
 /**
  * pom_collect - collect, or see to it that somebody has
  * @heap: the heap
@@ -151,16 +160,13 @@ int pom_collect(struct pom_heap *heap, u32 generation, struct pom_gc_run *run)
 				break;
 			collection_begin(heap, generation);
 		}
-		collection_step(heap);
-		if (fatal_signal_pending(current)) {
-			queue_work(heap->wq, &heap->collect);
-			return -EINTR;
-		}
-		pom_heap_lock(heap);
+		ret = collection_step_killable(heap);
+		if (ret)
+			return ret;
 	}
 	if (run)
 		*run = gc->run;
-	heap_trim(heap);
+	pom_pool_trim(heap);
 	pom_heap_unlock(heap);
 	return 0;
 }
@@ -206,7 +212,7 @@ void pom_collect_work(struct work_struct *work)
 		collection_finish(heap);
 	}
 	if (pressure)
-		heap_trim(heap);
+		pom_pool_trim(heap);
 	pom_heap_unlock(heap);
 }
 
@@ -234,12 +240,9 @@ int pom_freeze(struct pom_heap *heap, bool freeze)
 	while (gc->phase == POM_RENUMBER || (freeze && pom_epoch_ended(heap))) {
 		if (gc->phase == POM_IDLE)
 			pom_renumber_start(heap);
-		collection_step(heap);
-		if (fatal_signal_pending(current)) {
-			queue_work(heap->wq, &heap->collect);
-			return -EINTR;
-		}
-		pom_heap_lock(heap);
+		ret = collection_step_killable(heap);
+		if (ret)
+			return ret;
 	}
 	if (!freeze) {
 		gc->bound[2] = 0;

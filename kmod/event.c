@@ -65,55 +65,19 @@ static bool event_look_collected(struct pom_session *session, struct pyobjmem_ev
 /**
  * struct event_read - an event on its way to a reader
  * @event: what he gets
- * @seen: what collected_seen becomes with it
- * @taken: the second of the two steps: take it off
+ * @seen: of COLLECTED, what collected_seen becomes with it
  */
 struct event_read {
 	struct pyobjmem_event event;
 	u64 seen;
-	bool taken;
 };
 
-/* A FINALIZE event becomes a take, and gives up its own count of the object. */
-static int event_take(struct pom_session *session, struct pom_watch *watch,
-		      struct pom_stash *stash)
-{
-	struct pom_object obj;
-	int ret;
-
-	pom_object_at(session->heap, pom_link(watch->handle), &obj);
-	ret = pom_object_take(session, &obj, stash);
-	if (!ret)
-		pom_ext_put(session->heap, &obj);
-	return ret;
-}
-
-static int event_take_off(struct pom_session *session, struct event_read *read,
-			  struct pom_stash *stash)
-{
-	struct pom_watch *watch;
-	int ret = 0;
-
-	if (read->event.type == PYOBJMEM_EVENT_COLLECTED) {
-		WRITE_ONCE(session->collected_seen, read->seen);
-		return 0;
-	}
-	watch = list_first_entry(&session->events, struct pom_watch, entry);
-	if (watch->kind == POM_WATCH_FINALIZE)
-		ret = event_take(session, watch, stash);
-	if (!ret)
-		pom_watch_delivered(session);
-	return ret;
-}
-
-/* Look at the next event, or take it off: for pom_session_do(). */
-static int event_do(struct pom_session *session, void *data, struct pom_stash *stash)
+/* Look at the next event: for pom_session_do(). Return: 0 or -ENODATA. */
+static int event_look(struct pom_session *session, void *data, struct pom_stash *stash)
 {
 	struct event_read *read = data;
 	struct pom_watch *watch;
 
-	if (read->taken)
-		return event_take_off(session, read, stash);
 	read->event = (struct pyobjmem_event) { .size = sizeof(read->event) };
 	watch = list_first_entry_or_null(&session->events, struct pom_watch, entry);
 	if (!watch)
@@ -125,20 +89,57 @@ static int event_do(struct pom_session *session, void *data, struct pom_stash *s
 	return 0;
 }
 
+/**
+ * pom_event_take - take the first watch that has fired off
+ * @session: the session: there is one
+ * @stash: memory to use
+ *
+ * What is to be finalized is held from now on; the event gives up its own count.
+ *
+ * Context: heap->lock.
+ * Return: 0; -EAGAIN if @stash is short; an error with nothing changed.
+ */
+int pom_event_take(struct pom_session *session, struct pom_stash *stash)
+{
+	struct pom_watch *watch = list_first_entry(&session->events, struct pom_watch, entry);
+	struct pom_object obj;
+	int ret;
+
+	if (watch->kind == POM_WATCH_FINALIZE) {
+		pom_object_at(session->heap, pom_link(watch->handle), &obj);
+		ret = pom_object_take(session, &obj, stash);
+		if (ret)
+			return ret;
+		pom_ext_put(session->heap, &obj);
+	}
+	pom_watch_delivered(session);
+	return 0;
+}
+
+/* Take off what was looked at: for pom_session_do(). */
+static int event_take_off(struct pom_session *session, void *data, struct pom_stash *stash)
+{
+	struct event_read *read = data;
+
+	if (read->event.type != PYOBJMEM_EVENT_COLLECTED)
+		return pom_event_take(session, stash);
+	WRITE_ONCE(session->collected_seen, read->seen);
+	return 0;
+}
+
 /* Return: 0, -ENODATA if there is no event, or an error. */
 static int event_deliver(struct pom_session *session, char __user *buffer)
 {
-	struct event_read read = {};
+	struct event_read read;
 	struct pom_stash stash;
 	int ret;
 
 	pom_stash_init(&stash, session);
-	ret = pom_session_do(session, event_do, &read, &stash);
+	ret = pom_session_do(session, event_look, &read, &stash);
 	if (!ret && copy_to_user(buffer, &read.event, sizeof(read.event)))
 		ret = -EFAULT;
-	read.taken = true;
 	if (!ret)
-		ret = pom_session_do(session, event_do, &read, &stash);
+		ret = pom_session_do(session, event_take_off, &read, &stash);
 	pom_stash_drain(&stash);
 	return ret;
 }

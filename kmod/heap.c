@@ -33,8 +33,7 @@ static void heap_settle_work(struct work_struct *work)
 static void heap_trim(struct pom_heap *heap)
 {
 	pom_heap_lock(heap);
-	pom_pool_trim(&heap->space[POM_OBJECTS]);
-	pom_pool_trim(&heap->space[POM_DATA]);
+	pom_pool_trim(heap);
 	pom_heap_unlock(heap);
 }
 

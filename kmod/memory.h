@@ -265,7 +265,7 @@ bool pom_block_find(struct pom_space *space, u32 link, struct pom_block *block);
 void pom_block_copy(const struct pom_block *block, u64 offset, void *buffer, size_t length,
 		    bool write);
 u32 pom_pool_next_generation(struct pom_space *space, struct pom_pool *pool);
-void pom_pool_trim(struct pom_space *space);
+void pom_pool_trim(struct pom_heap *heap);
 
 /* --- poison.c ----------------------------------------------------------- */
 

@@ -401,21 +401,27 @@ u32 pom_pool_next_generation(struct pom_space *space, struct pom_pool *pool)
 	return generation;
 }
 
-/**
- * pom_pool_trim - give back all empty pools
- * @space: where
- *
- * Context: heap->lock.
- */
-void pom_pool_trim(struct pom_space *space)
+static void space_trim(struct pom_space *space)
 {
 	struct pom_pool *pool, *next;
 	unsigned int i;
 
-	lockdep_assert_held(&space->heap->lock);
 	for (i = 0; i < POM_CLASSES && space->empty; i++)
 		list_for_each_entry_safe(pool, next, &space->partial[i][0], node)
 			pool_drop(space, pool);
+}
+
+/**
+ * pom_pool_trim - give back all empty pools
+ * @heap: of which heap
+ *
+ * Context: heap->lock.
+ */
+void pom_pool_trim(struct pom_heap *heap)
+{
+	lockdep_assert_held(&heap->lock);
+	space_trim(&heap->space[POM_OBJECTS]);
+	space_trim(&heap->space[POM_DATA]);
 }
 
 /* The pool in whose first page a link lies, if there is one. */

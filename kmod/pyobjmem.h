@@ -410,6 +410,7 @@ void pom_session_exit(void);
 /* --- event.c ------------------------------------------------------------- */
 
 void pom_event_collected(struct pom_heap *heap);
+int pom_event_take(struct pom_session *session, struct pom_stash *stash);
 ssize_t pom_read(struct file *file, char __user *buffer, size_t length, loff_t *pos);
 __poll_t pom_poll(struct file *file, struct poll_table_struct *table);
 

@@ -61,8 +61,7 @@ static unsigned long heap_shrink(struct pom_heap *heap)
 	if (!mutex_trylock(&heap->lock))
 		return 0;
 	pages = heap_empty(heap);
-	pom_pool_trim(&heap->space[POM_OBJECTS]);
-	pom_pool_trim(&heap->space[POM_DATA]);
+	pom_pool_trim(heap);
 	pom_gc_press(heap);
 	pom_heap_unlock(heap);
 	return pages;

@@ -123,6 +123,22 @@ void pom_fixture_exit(struct kunit *test)
 	pom_heap_unuse(f->heap);	/* the creator */
 }
 
+/* Do something under the lock, until the stash has what it needs. */
+#define WITH_STASH(f, call) ({						\
+	struct pom_fixture *_f = (f);					\
+	int _ret, _fill = 0;						\
+									\
+	do {								\
+		pom_heap_lock(_f->heap);				\
+		pom_stash_begin(&_f->stash);				\
+		_ret = (call);						\
+		pom_heap_unlock(_f->heap);				\
+		if (_ret == -EAGAIN)					\
+			_fill = pom_stash_fill(&_f->stash);		\
+	} while (_ret == -EAGAIN && !_fill);				\
+	_fill ?: _ret;							\
+})
+
 /**
  * pom_fixture_create - create an object
  * @test: the test
@@ -153,12 +169,7 @@ u64 pom_fixture_make(struct pom_fixture *f, const struct pyobjmem_create *what)
 	struct pom_args args = {};
 	int ret;
 
-	do {
-		pom_heap_lock(f->heap);
-		pom_stash_begin(&f->stash);
-		ret = pom_object_create(&f->session, &cmd, &args, &f->stash);
-		pom_heap_unlock(f->heap);
-	} while (ret == -EAGAIN && !pom_stash_fill(&f->stash));
+	ret = WITH_STASH(f, pom_object_create(&f->session, &cmd, &args, &f->stash));
 	return ret ? PYOBJMEM_NONE : cmd.out_handle;
 }
 
@@ -173,15 +184,8 @@ u64 pom_fixture_make(struct pom_fixture *f, const struct pyobjmem_create *what)
 int pom_fixture_weak(struct pom_fixture *f, u64 handle, u64 cookie)
 {
 	struct pyobjmem_weak cmd = { .handle = handle, .cookie = cookie };
-	int ret;
 
-	do {
-		pom_heap_lock(f->heap);
-		pom_stash_begin(&f->stash);
-		ret = pom_weak_hold(&f->session, &cmd, &f->stash);
-		pom_heap_unlock(f->heap);
-	} while (ret == -EAGAIN && !pom_stash_fill(&f->stash));
-	return ret;
+	return WITH_STASH(f, pom_weak_hold(&f->session, &cmd, &f->stash));
 }
 
 /**
@@ -194,15 +198,8 @@ int pom_fixture_weak(struct pom_fixture *f, u64 handle, u64 cookie)
 int pom_fixture_upgrade(struct pom_fixture *f, u64 handle)
 {
 	struct pyobjmem_upgrade cmd = { .handle = handle };
-	int ret;
 
-	do {
-		pom_heap_lock(f->heap);
-		pom_stash_begin(&f->stash);
-		ret = pom_weak_upgrade(&f->session, &cmd, &f->stash);
-		pom_heap_unlock(f->heap);
-	} while (ret == -EAGAIN && !pom_stash_fill(&f->stash));
-	return ret;
+	return WITH_STASH(f, pom_weak_upgrade(&f->session, &cmd, &f->stash));
 }
 
 /**
@@ -215,28 +212,13 @@ int pom_fixture_upgrade(struct pom_fixture *f, u64 handle)
  */
 bool pom_fixture_event(struct pom_fixture *f, struct pom_watch *event)
 {
-	struct pom_watch *first;
-	struct pom_object obj;
-	int ret;
+	struct list_head *events = &f->session.events;
 
-	do {
-		pom_heap_lock(f->heap);
-		pom_stash_begin(&f->stash);
-		first = list_first_entry_or_null(&f->session.events, struct pom_watch, entry);
-		ret = first ? 0 : -ENODATA;
-		if (first && first->kind == POM_WATCH_FINALIZE) {
-			pom_object_at(f->heap, pom_link(first->handle), &obj);
-			ret = pom_object_take(&f->session, &obj, &f->stash);
-			if (!ret)
-				pom_ext_put(f->heap, &obj);
-		}
-		if (!ret) {
-			*event = *first;
-			pom_watch_delivered(&f->session);
-		}
-		pom_heap_unlock(f->heap);
-	} while (ret == -EAGAIN && !pom_stash_fill(&f->stash));
-	return !ret;
+	/* Nobody else reads, so what is the first stays it. */
+	if (list_empty(events))
+		return false;
+	*event = *list_first_entry(events, struct pom_watch, entry);
+	return !WITH_STASH(f, pom_event_take(&f->session, &f->stash));
 }
 
 /**
@@ -292,12 +274,7 @@ int pom_fixture_get_ref(struct pom_fixture *f, u64 from, u32 slot, u64 *to)
 	struct pyobjmem_get_ref cmd = { .handle = from, .slot = slot };
 	int ret;
 
-	do {
-		pom_heap_lock(f->heap);
-		pom_stash_begin(&f->stash);
-		ret = pom_object_get_ref(&f->session, &cmd, &f->stash);
-		pom_heap_unlock(f->heap);
-	} while (ret == -EAGAIN && !pom_stash_fill(&f->stash));
+	ret = WITH_STASH(f, pom_object_get_ref(&f->session, &cmd, &f->stash));
 	*to = cmd.out_handle;
 	return ret;
 }
@@ -364,19 +341,7 @@ u64 pom_fixture_collect(struct kunit *test, u32 generation)
 int pom_fixture_take(struct pom_fixture *f, struct pom_space *space, u64 size,
 		     struct pom_block *block)
 {
-	int ret;
-
-	for (;;) {
-		pom_heap_lock(f->heap);
-		pom_stash_begin(&f->stash);
-		ret = pom_block_alloc(space, size, &f->stash, block);
-		pom_heap_unlock(f->heap);
-		if (ret != -EAGAIN)
-			return ret;
-		ret = pom_stash_fill(&f->stash);
-		if (ret)
-			return ret;
-	}
+	return WITH_STASH(f, pom_block_alloc(space, size, &f->stash, block));
 }
 
 /**
@@ -400,8 +365,7 @@ void pom_fixture_give(struct pom_fixture *f, struct pom_space *space,
 void pom_fixture_trim(struct pom_fixture *f)
 {
 	pom_heap_lock(f->heap);
-	pom_pool_trim(&f->heap->space[POM_OBJECTS]);
-	pom_pool_trim(&f->heap->space[POM_DATA]);
+	pom_pool_trim(f->heap);
 	pom_heap_unlock(f->heap);
 }
 
