@@ -82,20 +82,11 @@ TEST_F(finalize, comes_before_an_object_dies_of_its_counts)
 
 TEST_F(finalize, comes_for_objects_of_all_kinds)
 {
-	static const struct {
-		__u32 flags, payload, slots;
-	} kind[] = {
-		{ 0, 0, 0 }, { 0, 400, 0 }, { 0, 0, 30 }, { 0, 100000, 0 }, { 0, 0, 1000 },
-		{ PYOBJMEM_CREATE_MUTABLE, 0, 0 }, { PYOBJMEM_CREATE_MUTABLE, 300, 2 },
-		{ PYOBJMEM_CREATE_MUTABLE, 300000, 2 },
-	};
 	__u64 object;
 	size_t i;
 
-	for (i = 0; i < ARRAY_SIZE(kind); i++) {
-		ASSERT_EQ(0, object_create(self->session,
-					   kind[i].flags | PYOBJMEM_CREATE_FINALIZE, NULL,
-					   kind[i].payload, NULL, kind[i].slots, &object));
+	for (i = 0; i < ARRAY_SIZE(object_kinds); i++) {
+		ASSERT_EQ(0, object_of_kind(self->session, i, PYOBJMEM_CREATE_FINALIZE, &object));
 		ASSERT_EQ(0, object_put(self->session, object));
 		EXPECT_LAST_ACT(self->session, object);
 	}

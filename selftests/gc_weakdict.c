@@ -268,6 +268,23 @@ static int collect_forever(struct child_side *side)
 	return 0;
 }
 
+static void collecting_begin(struct __test_metadata *_metadata, FIXTURE_DATA(weakdict) *self,
+			     struct child *child)
+{
+	ASSERT_EQ(0, child_start(child, collect_forever, self));
+	ASSERT_TRUE(child_wait_ready(child));
+}
+
+/* It collects no more, and the rest is collected here. */
+static void collecting_end(struct __test_metadata *_metadata, FIXTURE_DATA(weakdict) *self,
+			   struct child *child)
+{
+	ASSERT_EQ(0, child_end(child));
+	EXPECT_LE(0, gc_collect(&self->program));
+	EXPECT_EQ(0, self->dict.length);
+	EXPECT_EQ(0, stats_objects(self->session));
+}
+
 #define ROUNDS	500
 
 /* There is always something: what was there and is got hold of, or what is new. */
@@ -292,18 +309,14 @@ TEST_F(weakdict, threaded_weak_valued_setdefault)
 	__u64 x;
 	int i;
 
-	ASSERT_EQ(0, child_start(&child, collect_forever, self));
-	ASSERT_TRUE(child_wait_ready(&child));
+	collecting_begin(_metadata, self, &child);
 	for (i = 0; i < ROUNDS; i++) {
 		x = dict_setdefault(_metadata, &self->dict, 10);
 		ASSERT_EQ(x, slot_value(self->session, x, 0));
 		del(_metadata, self->session, x);
 		ASSERT_LE(0, dict_update(&self->dict));
 	}
-	ASSERT_EQ(0, child_end(&child));
-	EXPECT_LE(0, gc_collect(&self->program));
-	EXPECT_EQ(0, self->dict.length);
-	EXPECT_EQ(0, stats_objects(self->session));
+	collecting_end(_metadata, self, &child);
 }
 
 /* The object or nothing: never one that is dying. */
@@ -313,8 +326,7 @@ TEST_F(weakdict, threaded_weak_valued_pop)
 	__u64 x;
 	int i, rc;
 
-	ASSERT_EQ(0, child_start(&child, collect_forever, self));
-	ASSERT_TRUE(child_wait_ready(&child));
+	collecting_begin(_metadata, self, &child);
 	for (i = 0; i < ROUNDS; i++) {
 		x = new_self_cycle(_metadata, self->session, 0);
 		ASSERT_EQ(0, dict_set(&self->dict, 10, x, PYOBJMEM_NONE));
@@ -330,10 +342,7 @@ TEST_F(weakdict, threaded_weak_valued_pop)
 		}
 		ASSERT_LE(0, dict_update(&self->dict));
 	}
-	ASSERT_EQ(0, child_end(&child));
-	EXPECT_LE(0, gc_collect(&self->program));
-	EXPECT_EQ(0, self->dict.length);
-	EXPECT_EQ(0, stats_objects(self->session));
+	collecting_end(_metadata, self, &child);
 }
 
 /* What tells that the old object of a key is dead does not remove the new one. */
@@ -343,8 +352,7 @@ TEST_F(weakdict, threaded_weak_valued_consistency)
 	__u64 o;
 	int i;
 
-	ASSERT_EQ(0, child_start(&child, collect_forever, self));
-	ASSERT_TRUE(child_wait_ready(&child));
+	collecting_begin(_metadata, self, &child);
 	for (i = 0; i < ROUNDS; i++) {
 		o = new_self_cycle(_metadata, self->session, 0);
 		ASSERT_EQ(0, dict_set(&self->dict, 10, o, PYOBJMEM_NONE));
@@ -353,10 +361,7 @@ TEST_F(weakdict, threaded_weak_valued_consistency)
 		ASSERT_EQ(o, self->dict.entry[10].object);
 		del(_metadata, self->session, o);
 	}
-	ASSERT_EQ(0, child_end(&child));
-	EXPECT_LE(0, gc_collect(&self->program));
-	EXPECT_EQ(0, self->dict.length);
-	EXPECT_EQ(0, stats_objects(self->session));
+	collecting_end(_metadata, self, &child);
 }
 
 struct copying {

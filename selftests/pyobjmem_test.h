@@ -36,6 +36,22 @@
 /* What must be over within a second, with room for a slow machine. */
 #define SOON_MS		3000
 
+/* Objects of all kinds: leaves, containers, in pools and in runs, sealed and mutable */
+static const struct {
+	__u32 flags, payload, slots;
+} object_kinds[] = {
+	{ 0, 0, 0 }, { 0, 400, 0 }, { 0, 0, 30 }, { 0, 100000, 0 }, { 0, 0, 1000 },
+	{ PYOBJMEM_CREATE_MUTABLE, 0, 0 }, { PYOBJMEM_CREATE_MUTABLE, 300, 2 },
+	{ PYOBJMEM_CREATE_MUTABLE, 300000, 2 },
+};
+
+/* One of kind @kind, with more @flags */
+static inline int object_of_kind(int fd, unsigned int kind, __u32 flags, __u64 *object)
+{
+	return object_create(fd, object_kinds[kind].flags | flags, NULL,
+			     object_kinds[kind].payload, NULL, object_kinds[kind].slots, object);
+}
+
 /* Time and randomness */
 
 static inline __u64 now_ns(void)

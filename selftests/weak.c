@@ -254,19 +254,11 @@ TEST_F(weak, drop_needs_no_hold)
 
 TEST_F(weak, holds_of_all_kinds_of_objects)
 {
-	static const struct {
-		__u32 flags, payload, slots;
-	} kind[] = {
-		{ 0, 0, 0 }, { 0, 400, 0 }, { 0, 0, 30 }, { 0, 100000, 0 }, { 0, 0, 1000 },
-		{ PYOBJMEM_CREATE_MUTABLE, 0, 0 }, { PYOBJMEM_CREATE_MUTABLE, 300, 2 },
-		{ PYOBJMEM_CREATE_MUTABLE, 300000, 2 },
-	};
 	__u64 object;
 	size_t i;
 
-	for (i = 0; i < ARRAY_SIZE(kind); i++) {
-		ASSERT_EQ(0, object_create(self->session, kind[i].flags, NULL, kind[i].payload,
-					   NULL, kind[i].slots, &object));
+	for (i = 0; i < ARRAY_SIZE(object_kinds); i++) {
+		ASSERT_EQ(0, object_of_kind(self->session, i, 0, &object));
 		ASSERT_EQ(0, weak_hold(self->session, object, i));
 		ASSERT_EQ(0, weak_upgrade(self->session, object));
 		ASSERT_EQ(0, object_put(self->session, object));
