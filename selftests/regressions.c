@@ -17,6 +17,7 @@
 
 #define TIMES_ALONE	3U
 #define TIMES_THREADS	40U
+#define MEET_US		30000000U
 
 static const struct {
 	const char *name;
@@ -56,6 +57,7 @@ int main(int argc, char **argv)
 	random_start(seed ? strtoull(seed, NULL, 0) : 1);
 	ksft_print_header();
 	ksft_set_plan(ARRAY_LENGTH(regressions));
+	worker_meet_us = MEET_US;
 	if (worker_init())
 		ksft_exit_fail_msg("the process that runs programs does not start\n");
 	for (i = 0; i < ARRAY_LENGTH(regressions); i++) {

@@ -26,7 +26,6 @@
 #include "runner.h"
 #include "worker.h"
 
-#define MEET_US		20000
 #define CHAIN_MAX	700U
 
 static int argument_fd(struct runner *runner, const struct call *call)
@@ -399,7 +398,7 @@ int action_meet(struct runner *runner, const struct call *call)
 	if (runner->child)
 		return 0;
 	met = ++registers.met[runner->thread];
-	for (us = 0; us < MEET_US && !all_met(runner, met); us += 100)
+	for (us = 0; us < worker_meet_us && !all_met(runner, met); us += 100)
 		usleep(100);
 	return 0;
 }

@@ -35,6 +35,7 @@
 
 int worker_first_fd = FIRST_FD;
 bool worker_ends_machine;
+unsigned int worker_meet_us = 20000;
 
 static pid_t worker;
 static int to_worker = -1, from_worker = -1;

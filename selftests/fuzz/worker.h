@@ -21,6 +21,12 @@ extern int worker_first_fd;
 /* End the machine when its kernel complains or hangs: it is only there for us. */
 extern bool worker_ends_machine;
 
+/*
+ * How long a thread waits for the others to meet it. Short for programs that are
+ * made up, in which they may never come.
+ */
+extern unsigned int worker_meet_us;
+
 int worker_init(void);
 void worker_end(void);
 void worker_parameter(const char *name, __u64 value);
