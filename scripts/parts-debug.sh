@@ -25,7 +25,7 @@ build_debug()
 # that make's variables have called $2; the rest are as those of selftests().
 debug_machine()
 {
-	local name=$1 variant=$2 image kunit tree=build/kmod-$release-debug
+	local name=$1 variant=$2 image kunit before_tests tree=build/kmod-$release-debug
 
 	shift 2
 	image=$(scripts/kernel image "$release") || return 1
@@ -36,7 +36,6 @@ debug_machine()
 		--module "$tree-kunit$variant/kmod/pyobjmem.ko" \
 		--add "$tree$variant/kmod/pyobjmem.ko:/plain.ko" \
 		--add selftests/vm/run-kunit "$@"
-	before_tests=()
 }
 
 # Each kill takes several times as long there: the thousand are the stock kernel's.

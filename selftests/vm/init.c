@@ -159,7 +159,7 @@ static char *kernel_argument(const char *name)
 /* A whole small file, ended by a zero byte, or NULL. */
 static char *read_file(const char *name, size_t *size)
 {
-	static char buffer[1 << 16];
+	static char buffer[1 << 20];
 	ssize_t got = 0, all = 0;
 	int fd = open(name, O_RDONLY | O_CLOEXEC);
 
@@ -267,6 +267,34 @@ static void forget_leaks(void)
 	ask_kmemleak("clear");
 }
 
+/*
+ * Before 6.2 a kernel loses the name of a cache whose directory cannot be made,
+ * as when that is what a test makes fail.
+ */
+static bool lost_by_kernel(const char *leak)
+{
+	return strstr(leak, " kobject_set_name_vargs+") && strstr(leak, " sysfs_slab_add+");
+}
+
+/* Print those of the leaks of kmemleak's report that are the module's, return how many. */
+static unsigned int report_leaks(char *report)
+{
+	static const char begin[] = "unreferenced object ";
+	unsigned int count = 0;
+	char *leak, *next;
+
+	for (leak = strstr(report, begin); leak; leak = next) {
+		next = strstr(leak + 1, begin);
+		if (next)
+			next[-1] = '\0';
+		if (lost_by_kernel(leak))
+			continue;
+		puts(leak);
+		count++;
+	}
+	return count;
+}
+
 static void check_leaks(const char *when)
 {
 	size_t size;
@@ -278,10 +306,8 @@ static void check_leaks(const char *when)
 	text = read_file(LEAKS, &size);
 	if (!text)
 		fail("%s: %s", LEAKS, strerror(errno));
-	if (size) {
-		fputs(text, stdout);
+	if (report_leaks(text))
 		fail("memory is lost, %s", when);
-	}
 	printf("init: no memory is lost, %s\n", when);
 }
 
