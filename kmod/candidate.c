@@ -345,17 +345,19 @@ void pom_gc_freed(struct pom_heap *heap, struct pom_object *obj)
  */
 void pom_mark_push(struct pom_gc *gc, struct pom_side *side, u32 link)
 {
+	gc->closed = false;
 	pom_paint(side, POM_GRAY);
 	side->shadow = gc->stack;
 	gc->stack = link;
 }
 
 /**
- * pom_gc_touch - the first session, root or ticket refers to an object
+ * pom_gc_touch - the first session, root or ticket refers to an object, or it dies
  * @heap: the heap
  * @obj: the object
  *
- * Whatever gains a hold while the collector looks is not garbage.
+ * Whatever gains a hold while the collector looks is not garbage. Nor is what a dying
+ * object still names: the cascade is to find it there.
  */
 void pom_gc_touch(struct pom_heap *heap, struct pom_object *obj)
 {

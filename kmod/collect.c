@@ -27,17 +27,19 @@
  *	   no stamped object has a finalizer to run.
  * FREE    begins under the lock hold that found the mark stack empty: otherwise an
  *	   UPGRADE could come in between. What is white is dead, also to UPGRADE: its
- *	   weak holds die, its slots are dropped.
- * RELEASE takes all off the list. The block of what is white goes if in is 0, as
- *	   it is unless something else that dies names it: then it is DONE, and goes
- *	   with the last of these, which may be after the collection. What is black
- *	   can be a candidate again.
+ *	   weak holds die, its slots that name what is not dead are dropped. This is
+ *	   left out if there are none of either, as where nothing but garbage was found.
+ * RELEASE takes all off the list. The blocks of what is white go, whatever their
+ *	   counts: only what is dead, too, names them. What is black can be a candidate
+ *	   again.
  *
  * Why it is right: a white object that nobody touched since its stamp had ext == 0
  * then, so nobody could change its slots; and shadow == 0 means that every edge
  * to it came from a traced object. Whoever gains a hold meanwhile goes through
  * pom_ext_get(), which makes a white object gray. A decrement in between only
- * leaves a shadow too high: such an object survives this time, as a candidate.
+ * leaves a shadow too high: such an object survives this time, as a candidate. And a
+ * traced object that dies by its counts becomes gray, so that what it names when the
+ * cascade comes to it is there: nothing but the condemned names the condemned.
  *
  * Who owns which field:
  *	link	next candidate (LISTED) or next traced (a colour), never both
@@ -72,6 +74,8 @@ static void stamp(struct pom_gc *gc, struct pom_side *side, u32 link)
 {
 	gc->run.visited++;
 	side->state &= ~POM_CAND;
+	if (side->state & POM_WATCHED)
+		gc->closed = false;
 	if (side->state & POM_FINALIZE)
 		gc->finalizable = true;
 	if (side->ext) {
@@ -120,7 +124,7 @@ static void stamp_found(struct pom_heap *heap, struct pom_side *side, u32 link)
 
 static bool object_white(const struct pom_object *obj)
 {
-	return pom_colour(obj->side) == POM_WHITE && !(obj->side->state & POM_DEAD);
+	return pom_colour(obj->side) == POM_WHITE;
 }
 
 static void cursor_advance(struct pom_gc *gc, const struct pom_object *obj)
@@ -177,13 +181,13 @@ static void trace_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot)
 	if (!value)
 		return;
 	side = pom_side_near(heap, link, obj);
-	if (side->state & POM_DEAD)
-		return;
-	if (!pom_colour(side) && born_in_range(gc, side))
+	if (!(side->state & (POM_COLOUR | POM_DEAD)) && born_in_range(gc, side))
 		stamp_found(heap, side, link);
 	if (pom_colour(side) == POM_WHITE) {
 		side->shadow--;
 		gc->outside--;
+	} else {
+		gc->closed = false;
 	}
 }
 
@@ -232,7 +236,8 @@ static void mark_slice(struct pom_heap *heap, int *budget)
 	} else {
 		pom_object_at(heap, gc->mark, &obj);
 	}
-	for (; !(obj.side->state & POM_DEAD) && gc->mark_slot < obj.head->slots; --*budget) {
+	/* What has died by now names what the cascade has not come to. */
+	for (; gc->mark_slot < obj.head->slots; --*budget) {
 		if (*budget <= 0)
 			return;
 		value = *pom_object_slot(&obj, gc->mark_slot++);
@@ -242,7 +247,7 @@ static void mark_slice(struct pom_heap *heap, int *budget)
 		if (pom_colour(side) == POM_WHITE)
 			pom_mark_push(gc, side, pom_link(value));
 		/* L: it names something younger than itself now. */
-		if (side->born >= gc->hi)
+		if (side->born >= gc->hi && !(obj.side->state & POM_DEAD))
 			obj.side->state |= POM_CAND;
 	}
 	gc->mark = POM_NIL;
@@ -251,6 +256,14 @@ static void mark_slice(struct pom_heap *heap, int *budget)
 static bool anything_gray(const struct pom_gc *gc)
 {
 	return gc->mark != POM_NIL || gc->stack != POM_NIL;
+}
+
+/* Nothing is gray and all was judged: what is white is dead. */
+static void condemn(struct pom_gc *gc)
+{
+	phase_begin(gc, POM_FREE);
+	if (gc->closed)
+		gc->cursor = POM_NIL;
 }
 
 static void rescue_slice(struct pom_heap *heap, int *budget)
@@ -265,8 +278,10 @@ static void rescue_slice(struct pom_heap *heap, int *budget)
 			continue;
 		}
 		if (gc->cursor == POM_NIL) {
-			/* Nothing is gray and all was judged: what is white is garbage. */
-			phase_begin(gc, gc->finalizable ? POM_FINALIZING : POM_FREE);
+			if (gc->finalizable)
+				phase_begin(gc, POM_FINALIZING);
+			else
+				condemn(gc);
 			return;
 		}
 		pom_object_near(heap, gc->cursor, &obj, &obj);
@@ -318,31 +333,23 @@ static void drain_slice(struct pom_heap *heap, int *budget)
 	while (*budget > 0) {
 		--*budget;
 		if (!anything_gray(gc)) {
-			phase_begin(gc, POM_FREE);
+			condemn(gc);
 			return;
 		}
 		mark_slice(heap, budget);
 	}
 }
 
-/* Empty a slot of a dead object. What it names is often dead, too: that was all then. */
+/* Empty a slot of a dead object, unless what it names is dead, too. */
 static void free_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot)
 {
-	u64 *p = pom_object_slot(obj, slot);
-	struct pom_side *side;
+	u64 value = *pom_object_slot(obj, slot);
 
-	if (!*p)
-		return;
-	side = pom_side_near(heap, pom_link(*p), obj);
-	if (!pom_condemned(&heap->gc, side)) {
+	if (value && !pom_condemned(&heap->gc, pom_side_near(heap, pom_link(value), obj)))
 		pom_object_drop_slot(heap, obj, slot);
-		return;
-	}
-	WRITE_ONCE(*p, 0);
-	side->in--;
 }
 
-/* A dead object. Return: false if not all that hangs on it is gone yet. */
+/* A dead object. Return: false if it has not let go of everything yet. */
 static bool free_white(struct pom_heap *heap, struct pom_object *obj, int *budget)
 {
 	struct pom_gc *gc = &heap->gc;
@@ -375,13 +382,12 @@ static void free_slice(struct pom_heap *heap, int *budget)
 	}
 }
 
-/* A dead object whose slots are empty. Return: what it cost, in visits. */
+/* A dead object, whose slots name nothing else. Return: what it cost, in visits. */
 static u32 release_white(struct pom_heap *heap, struct pom_object *obj)
 {
 	heap->gc.run.collected++;
 	heap->freed_collected++;
-	obj->side->state = POM_DONE;	/* no colour, and no candidate any more */
-	return obj->side->in ? 0 : pom_object_release(heap, obj);
+	return pom_object_release(heap, obj);
 }
 
 /* An object that the collection is done with: it survives, or died meanwhile. */

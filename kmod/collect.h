@@ -21,8 +21,8 @@ enum pom_phase {
 	POM_RESCUE,	/* what is referred to from outside survives */
 	POM_FINALIZING,	/* what has a finalizer that is due survives */
 	POM_DRAIN,	/* so does what that reaches */
-	POM_FREE,	/* what is white is dead: its slots are dropped */
-	POM_RELEASE,	/* all blocks go back, all survivors out of the trace list */
+	POM_FREE,	/* what is white is dead: it lets go of what is not */
+	POM_RELEASE,	/* its blocks go back, survivors leave the trace list */
 	POM_RENUMBER,	/* no collection: all is dated anew */
 };
 
@@ -88,6 +88,7 @@ struct pom_gc_run {
  * @stack: mark stack, through shadow
  * @finalized: another, of objects whose finalizers are due, until all are found
  * @finalizable: it has stamped an object whose finalizer has not run
+ * @closed: nothing that it has stamped survives, has watches, or names anything else
  * @cursor: the object being visited, or POM_NIL
  * @slot: next slot of @cursor to visit
  * @mark: the object taken from @stack whose slots are being visited
@@ -128,6 +129,7 @@ struct pom_gc {
 	u32 stack;
 	u32 finalized;
 	bool finalizable;
+	bool closed;
 	u32 cursor;
 	u32 slot;
 	u32 mark;

@@ -109,6 +109,7 @@ static void collection_start(struct pom_heap *heap, u32 g)
 		.began_ns = ktime_get_ns(),
 	};
 	gc->finalizable = false;
+	gc->closed = true;
 	gc->outside = 0;
 	gc->phase = POM_TRACE;
 }

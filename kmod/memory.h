@@ -121,10 +121,9 @@ struct pom_side {
 #define POM_LISTED	0x08	/* is on a list of candidates */
 #define POM_DYING	0x10	/* counts are 0: on the cascade */
 #define POM_LIMBO	0x20	/* dead, but the collection has it linked */
-#define POM_DONE	0x40	/* condemned, slots dropped, waits for in == 0 */
-#define POM_WATCHED	0x80	/* has watches: see watch.c */
-#define POM_FINALIZE	0x100	/* one of them is its finalizer, which has not run */
-#define POM_DEAD	(POM_DYING | POM_LIMBO | POM_DONE)
+#define POM_WATCHED	0x40	/* has watches: see watch.c */
+#define POM_FINALIZE	0x80	/* one of them is its finalizer, which has not run */
+#define POM_DEAD	(POM_DYING | POM_LIMBO)
 
 /**
  * struct pom_pool - equal blocks in one page, or one block in a run of pages

@@ -132,6 +132,7 @@ static void object_die(struct pom_heap *heap, struct pom_object *obj)
 		return;
 	}
 	pom_candidate_unflag(heap, obj);
+	pom_gc_touch(heap, obj);
 	obj->side->state |= POM_DYING;
 	obj->side->in = heap->dying;
 	WRITE_ONCE(heap->dying, obj->block.link);	/* Pairs with pom_heap_unsettled(). */
@@ -157,14 +158,6 @@ void pom_object_dropped(struct pom_heap *heap, struct pom_object *obj)
 {
 	struct pom_side *side = obj->side;
 
-	if (side->state & POM_DONE) {
-		if (!side->in)
-			pom_object_release(heap, obj);
-		return;
-	}
-	/* Condemned: the collector drops its slots when it comes to it. */
-	if (pom_condemned(&heap->gc, side))
-		return;
 	if (!side->ext && !side->in)
 		object_unreferenced(heap, obj);
 	else if (!side->ext && obj->head->slots)
@@ -244,7 +237,7 @@ static u32 object_release_data(struct pom_heap *heap, struct pom_object *obj)
 /**
  * pom_object_release - give back the block of an object
  * @heap: the heap
- * @obj: an object without references and with empty slots
+ * @obj: an object without references and with empty slots, or a condemned one
  *
  * A reader of the window sees the generation go before anything else changes.
  *

@@ -175,6 +175,12 @@ static bool verify_space(struct seq_file *m, struct pom_space *space, struct spa
 
 /* --- Counts -------------------------------------------------------------- */
 
+/* What the blocks of the condemned name goes with them, one before the other. */
+static bool being_released(struct pom_heap *heap, const struct pom_object *obj)
+{
+	return heap->gc.phase == POM_RELEASE && pom_condemned(&heap->gc, obj->side);
+}
+
 static bool count_slots(struct visit *v, struct pom_object *obj)
 {
 	struct pom_object target;
@@ -183,10 +189,28 @@ static bool count_slots(struct visit *v, struct pom_object *obj)
 
 	for (i = 0; i < obj->head->slots; i++) {
 		value = *pom_object_slot(obj, i);
-		if (!value)
+		if (!value || being_released(v->heap, obj))
 			continue;
 		pom_object_at(v->heap, pom_link(value), &target);
 		target.side->in += v->sign;
+	}
+	return true;
+}
+
+/* The slots of what is being released: they name nothing that stays. */
+static bool check_released(struct visit *v, struct pom_object *obj)
+{
+	struct pom_object target;
+	u64 value;
+	u32 i;
+
+	for (i = 0; i < obj->head->slots; i++) {
+		value = *pom_object_slot(obj, i);
+		if (!value || pom_object_find(v->heap, value, &target))
+			continue;
+		if (!pom_condemned(&v->heap->gc, target.side))
+			return complain(v->m, "object %#llx: is dead, slot %u names a living one: %#llx",
+					pom_object_handle(obj), i, value);
 	}
 	return true;
 }
@@ -201,6 +225,8 @@ static bool check_slots(struct visit *v, struct pom_object *obj)
 	if (POM_DEBUG && !pom_object_red_zones_intact(v->heap, obj))
 		return complain(v->m, "object %#llx: somebody wrote behind it",
 				pom_object_handle(obj));
+	if (being_released(v->heap, obj))
+		return check_released(v, obj);
 
 	for (i = 0; i < obj->head->slots; i++) {
 		value = *pom_object_slot(obj, i);
@@ -232,7 +258,7 @@ static bool check_counts(struct visit *v, struct pom_object *obj)
 		return complain(v->m, "object %#llx: ext is %d more than refer to it",
 				pom_object_handle(obj), (int)obj->side->ext);
 	/* The cascade owns in while an object is dying. */
-	if (obj->side->in && !(obj->side->state & POM_DYING))
+	if (obj->side->in && !(obj->side->state & POM_DYING) && !being_released(v->heap, obj))
 		return complain(v->m, "object %#llx: in is %d more than name it",
 				pom_object_handle(obj), (int)obj->side->in);
 	return true;

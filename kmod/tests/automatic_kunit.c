@@ -281,7 +281,8 @@ static void who_creates_much_works_on_the_collection(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, gc->stats[2].collected, (u64)lived);
 	KUNIT_EXPECT_GT(test, gc->run.duration_ns, 0ULL);
 	KUNIT_EXPECT_EQ(test, gc->total_ns, total + gc->run.duration_ns);
-	KUNIT_EXPECT_GE(test, gc->run.visits, 5ULL * lived);
+	/* Its stamp, its visit and that of its slot, its release. */
+	KUNIT_EXPECT_GE(test, gc->run.visits, 4ULL * lived);
 	/* The next one owes nothing, and is owed nothing. */
 	visits = gc->run.visits;
 	pom_fixture_create(test, 1, 0);

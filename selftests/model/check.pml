@@ -43,7 +43,7 @@ inline close_reach()
 		:: i < N ->
 			j = 0;
 			do
-			:: reach[i] && j < SLOTS(i) ->
+			:: reach[i] && !RELEASED(i) && j < SLOTS(i) ->
 				if
 				:: SLOT(i, j) != POM_NIL && !reach[SLOT(i, j)] ->
 					reach[SLOT(i, j)] = 1;
@@ -68,12 +68,13 @@ inline count_held(a)
 #endif
 }
 
+/* What is being released names nothing that stays, whoever has its block by now. */
 inline count_slots(a)
 {
 	c = 0;
 	j = 0;
 	do
-	:: j < N * MOST -> c = c + (slot[j] == a); j++
+	:: j < N * MOST -> c = c + (slot[j] == a && !RELEASED(j / MOST)); j++
 	:: else -> break
 	od
 }
@@ -88,7 +89,7 @@ inline check_object(a)
 		assert(!c && !ext[a] && !in_[a] && cursor != a && mark != a && dropping != a);
 		assert(!state[a] && !born[a] && !WEAKLY_HELD(a) && !QUEUED(a))
 	:: else ->
-		assert(c == ((state[a] & POM_DYING) && a != dropping -> 0 : in_[a]));
+		assert(c == ((state[a] & POM_DYING) && a != dropping || RELEASED(a) -> 0 : in_[a]));
 		assert(!(state[a] & POM_LISTED) == !(state[a] & POM_CAND) || COLOUR(a));
 		assert(!(state[a] & POM_LISTED) || !COLOUR(a));
 		assert(!(state[a] & POM_DEAD) || !ext[a] && !(state[a] & POM_CAND));
@@ -96,10 +97,11 @@ inline check_object(a)
 		assert(COLOUR(a) != POM_WHITE || !ext[a]);
 		assert(COLOUR(a) != POM_GRAY || !FREEING);
 		assert(ext[a] || in_[a] || (state[a] & POM_DEAD) || CONDEMNED(a));
+		assert(!(state[a] & POM_DEAD) || COLOUR(a) != POM_WHITE);
 		assert(!(state[a] & POM_LIMBO) || COLOUR(a));
-		assert(!(state[a] & POM_DONE) || in_[a] && !COLOUR(a));
 		assert(!(state[a] & POM_WATCHED) == !((state[a] & POM_FINALIZE) || WEAKLY_HELD(a)));
-		assert(!(state[a] & POM_WATCHED) || !(state[a] & (POM_LIMBO | POM_DONE)));
+		assert(!(state[a] & POM_WATCHED) || !(state[a] & POM_LIMBO));
+		assert(!(state[a] & POM_WATCHED) || !RELEASED(a));
 		assert(!QUEUED(a) || !(state[a] & POM_DEAD));
 		assert(born[a] <= epoch || phase == POM_RENUMBER && !sweep)
 	fi

@@ -2,7 +2,8 @@
 /*
  * A collection: kmod/collect.c. Every inline *_slice makes one visit, of an object or of
  * one of its slots. RESCUE visits nothing in the code if the sum of all shadows is 0: that
- * is as if these visits, which find nothing then, came one at once after the other.
+ * is as if these visits, which find nothing then, came one at once after the other. FREE
+ * visits nothing where all is garbage; that is done here, too, since more depends on it.
  */
 
 /* --- collect.c: tracing -------------------------------------------------- */
@@ -14,6 +15,7 @@ inline stamp(s)
 	:: RULE(CAND_CLEARED) -> CLEAR(s, POM_CAND)
 	:: else
 	fi;
+	closed = closed && (!(state[s] & POM_WATCHED) || !RULE(CLOSED_WATCHED));
 	finalizable = finalizable || (state[s] & POM_FINALIZE);
 	if
 	:: ext[s] && RULE(STAMP_EXT) ->
@@ -64,7 +66,7 @@ inline trace_slot()
 	:: else ->
 		assert(used[v]);
 		/* The code looks, and goes on: what lives names nothing dead. */
-		assert(!(state[v] & POM_DEAD) || !RULE(WHITE_DEAD));
+		assert(!(state[v] & POM_DEAD));
 		if
 		:: !COLOUR(v) && BORN_IN_RANGE(v) -> stamp_found(v)
 		:: else
@@ -73,7 +75,7 @@ inline trace_slot()
 		:: COLOUR(v) == POM_WHITE || (COLOUR(v) && !RULE(SHADOW_WHITE)) ->
 			assert(shadow[v]);
 			shadow[v]--
-		:: else
+		:: else -> closed = closed && !RULE(CLOSED_OUTSIDE)
 		fi
 	fi;
 	cursor_slot++
@@ -89,12 +91,12 @@ inline trace_slice()
 		phase = POM_RESCUE
 	:: else ->
 		if
-		:: OBJECT_WHITE(cursor) && cursor_slot < SLOTS(cursor) ->
+		:: COLOUR(cursor) == POM_WHITE && cursor_slot < SLOTS(cursor) ->
 			trace_slot()
 		:: else
 		fi;
 		if
-		:: !OBJECT_WHITE(cursor) || cursor_slot >= SLOTS(cursor) ->
+		:: COLOUR(cursor) != POM_WHITE || cursor_slot >= SLOTS(cursor) ->
 			if
 			:: !RULE(CAND_CLEARED) -> CLEAR(cursor, POM_CAND)
 			:: else
@@ -107,7 +109,7 @@ inline trace_slice()
 
 /* --- collect.c: marking -------------------------------------------------- */
 
-#define MARK_WHOLE	((state[mark] & POM_DEAD) && RULE(MARK_DEAD) || mark_slot >= SLOTS(mark))
+#define MARK_WHOLE	((state[mark] & POM_DEAD) && !RULE(MARK_DYING) || mark_slot >= SLOTS(mark))
 
 inline mark_slice()
 {
@@ -132,7 +134,9 @@ inline mark_slice()
 			:: else
 			fi;
 			if
-			:: born[v] >= hi && RULE(YOUNGER) -> SET(mark, POM_CAND)
+			:: born[v] >= hi && RULE(YOUNGER) &&
+			   (!(state[mark] & POM_DEAD) || !RULE(DYING_YOUNGER)) ->
+				SET(mark, POM_CAND)
 			:: else
 			fi
 		fi
@@ -148,7 +152,8 @@ inline mark_slice()
 /* Nothing is gray and all was judged: what is white is dead. */
 inline condemn()
 {
-	cursor = head[TRACE];
+	cursor = (closed -> POM_NIL : head[TRACE]);
+	closed = 0;
 	cursor_slot = 0;
 	finalizable = 0;
 	phase = POM_FREE
@@ -172,7 +177,7 @@ inline rescue_slice()
 		:: else ->
 			assert(used[cursor]);
 			if
-			:: OBJECT_WHITE(cursor) && shadow[cursor] && RULE(RESCUE) ->
+			:: COLOUR(cursor) == POM_WHITE && shadow[cursor] && RULE(RESCUE) ->
 				pom_mark_push(cursor)
 			:: else
 			fi;
@@ -204,7 +209,7 @@ inline finalize_slice()
 			phase = POM_DRAIN
 		:: else ->
 			if
-			:: OBJECT_WHITE(cursor) && FINALIZER_DUE(cursor) ->
+			:: COLOUR(cursor) == POM_WHITE && FINALIZER_DUE(cursor) ->
 				reach_unfinalized();
 				assert(!reach[cursor]);
 				PAINT(cursor, POM_GRAY);
@@ -240,12 +245,15 @@ inline free_white()
 	if
 	:: WATCHED(cursor, WEAK_FREE) -> pom_watch_die(cursor)
 	:: !WATCHED(cursor, WEAK_FREE) && cursor_slot < SLOTS(cursor) ->
+		v = SLOT(cursor, cursor_slot);
 		if
-		:: RULE(FREE_DROPS) -> pom_object_drop_slot(cursor, cursor_slot, BY_FREE)
-		:: SLOT(cursor, cursor_slot) != POM_NIL ->
-			in_[SLOT(cursor, cursor_slot)]--;
-			SLOT(cursor, cursor_slot) = POM_NIL
-		:: else
+		:: v == POM_NIL
+		:: v != POM_NIL && CONDEMNED(v)
+		:: else ->
+			if
+			:: RULE(FREE_DROPS) -> pom_object_drop_slot(cursor, cursor_slot, BY_FREE)
+			:: else -> in_[v]--; SLOT(cursor, cursor_slot) = POM_NIL
+			fi
 		fi;
 		cursor_slot++
 	:: else
@@ -266,24 +274,23 @@ inline free_slice()
 	:: else ->
 		assert(used[cursor]);
 		if
-		:: OBJECT_WHITE(cursor) -> free_white()
+		:: COLOUR(cursor) == POM_WHITE -> free_white()
 		:: else -> cursor_advance()
 		fi
 	fi
 }
 
+/* Its slots stay as they are: they are the block's, and nobody looks at that again. */
 inline release_white(d)
 {
-	state[d] = POM_DONE;
-	if
-	:: !RULE(DONE_WAITS) -> in_[d] = 0
-	:: else
-	fi;
 	assert(!shadow[d]);
-	if
-	:: !in_[d] -> pom_object_release(d)
-	:: else
-	fi
+	pom_object_release(d);
+	in_[d] = 0;
+	j = 0;
+	do
+	:: j < SLOTS(d) -> SLOT(d, j) = POM_NIL; j++
+	:: else -> break
+	od
 }
 
 inline release_other(o)
@@ -337,7 +344,7 @@ inline release_slice()
 		cursor_advance();
 		link[o] = POM_NIL;
 		if
-		:: OBJECT_WHITE(o) -> release_white(o)
+		:: COLOUR(o) == POM_WHITE -> release_white(o)
 		:: else -> release_other(o)
 		fi
 	fi

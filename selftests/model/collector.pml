@@ -108,14 +108,13 @@
 #define POM_LISTED	8
 #define POM_DYING	16
 #define POM_LIMBO	32
-#define POM_DONE	64
-#define POM_DEAD	(POM_DYING | POM_LIMBO | POM_DONE)
-#define POM_WATCHED	128	/* has weak holds, or a finalizer that has not run */
-#define POM_FINALIZE	256	/* the latter */
-#define POM_FLAGS	511
+#define POM_DEAD	(POM_DYING | POM_LIMBO)
+#define POM_WATCHED	64	/* has weak holds, or a finalizer that has not run */
+#define POM_FINALIZE	128	/* the latter */
+#define POM_FLAGS	255
 
 byte ext[N], in_[N], shadow[N], born[N], link[N];	/* `in' is Promela's */
-short state[N];
+byte state[N];
 byte slot[N * MOST];
 
 /* struct pom_gc: the lists are cand[0..2], cand[POM_PERMANENT], work and trace. */
@@ -128,6 +127,7 @@ byte phase, epoch, bound[3], lo, hi;
 byte stack, cursor, cursor_slot, mark, mark_slot;
 byte live[4];
 bit finalizable;		/* what was stamped has finalizers that have not run */
+bit closed;			/* nothing that was survives, is watched, or names anything else */
 bit created;			/* heap->created != gc->created_at */
 
 /* struct pom_heap */
@@ -192,9 +192,8 @@ hidden byte reach[N];
 			(born[o] >= bound[2] -> 2 : POM_PERMANENT)))
 #define BORN_IN_RANGE(o) (born[o] >= lo && born[o] < hi)
 #define FREEING		(phase == POM_FREE || phase == POM_RELEASE)
-#define CONDEMNED(o)	(FREEING && COLOUR(o) == POM_WHITE && !(state[o] & POM_DEAD))
-#define OBJECT_WHITE(o)	(COLOUR(o) == POM_WHITE && \
-			(!(state[o] & POM_DEAD) || !RULE(WHITE_DEAD)))
+#define CONDEMNED(o)	(FREEING && COLOUR(o) == POM_WHITE)
+#define RELEASED(o)	(phase == POM_RELEASE && COLOUR(o) == POM_WHITE)
 
 #include "watch.pml"
 #include "object.pml"

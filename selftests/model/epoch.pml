@@ -162,6 +162,7 @@ inline collection_start(generation)
 	:: i <= generation -> pom_list_splice(i, WORK); i++
 	:: else -> break
 	od;
+	closed = 1;
 	phase = POM_TRACE;
 	callers_begin(generation);
 	normalise()

@@ -29,8 +29,9 @@
 #define STAMP_EXT 17 /* : the stamp does not look at ext */
 #define RESCUE 18 /* : nobody looks at the shadows */
 #define SHADOW_WHITE 19 /* : gray objects lose shadow too, and with it the mark stack */
-#define WHITE_DEAD 20 /* : what died while it was white is still taken for white */
-#define MARK_DEAD 21 /* : the slots of what died while it was gray are visited */
+#define DYING_TOUCH 20 /* : what dies while it is white stays white */
+#define MARK_DYING 21 /* SLOTS0=2 WEAK: the slots of what died while it was gray are not visited */
+#define DYING_YOUNGER 67 /* SLOTS0=2: what died while it was gray becomes a candidate */
 #define LIMBO 22 /* : a block that died while it was traced is used again at once */
 #define LIMBO_RELEASED 23 /* : a block that died while it was traced is never used again */
 
@@ -38,8 +39,9 @@
 #define CONDEMN_DRAINED 24 /* : what is white is condemned before the mark stack is empty */
 #define CONDEMN_AT_ONCE 25 /* WEAK: it is condemned under a later hold of the lock */
 #define FREE_DROPS 27 /* SLOTS0=2: slots are emptied without a word to what they named */
-#define DONE_WAITS 28 /* N=3 SLOTS2=0 EDGES: a condemned block goes while slots still name it */
-#define DONE_RELEASED 29 /* N=3 SLOTS2=0 EDGES: a condemned block that had to wait never goes */
+#define CLOSED_SURVIVORS 28 /* SLOTS0=2: nothing is dropped although something survives */
+#define CLOSED_OUTSIDE 29 /* SLOTS0=2 GENERATIONS=2: nothing is dropped although old objects are named */
+#define CLOSED_WATCHED 66 /* WEAK: nothing is dropped, weak holds neither */
 #define RELEASE_RESETS 30 /* : a block is used again with its old state */
 
 /* Generations */

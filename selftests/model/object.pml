@@ -111,6 +111,7 @@ inline pom_candidate_unflag(f)
 
 inline pom_mark_push(m)
 {
+	closed = closed && !RULE(CLOSED_SURVIVORS);
 	PAINT(m, POM_GRAY);
 	shadow[m] = stack;
 	stack = m
@@ -138,8 +139,8 @@ inline pom_ext_get(t)
 /* The block goes: nothing may lead to it. `step' sees what still does. */
 inline pom_object_release(r)
 {
-	assert(used[r] && !ext[r] && !in_[r]);
-	assert(!(state[r] & (POM_COLOUR | POM_LISTED)) || !RULE(LIMBO));
+	assert(used[r] && !ext[r] && (!in_[r] || RELEASED(r)));
+	assert(!(state[r] & (POM_COLOUR | POM_LISTED)) || RELEASED(r) || !RULE(LIMBO));
 	if
 	:: SLOTS(r) -> g = GENERATION(r); live[g]--
 	:: else
@@ -160,6 +161,10 @@ inline object_die(d)
 		pom_object_release(d)
 	:: else ->
 		pom_candidate_unflag(d);
+		if
+		:: RULE(DYING_TOUCH) -> pom_gc_touch(d)
+		:: else
+		fi;
 		SET(d, POM_DYING);
 		in_[d] = dying;
 		dying = d
@@ -181,33 +186,21 @@ inline object_unreferenced(d)
 
 inline pom_object_dropped(d)
 {
-	assert(used[d] && !(state[d] & (POM_DYING | POM_LIMBO)));
+	assert(used[d] && !(state[d] & POM_DEAD) && !CONDEMNED(d));
 	if
-	:: state[d] & POM_DONE ->
+	:: !ext[d] && !in_[d] -> object_unreferenced(d)
+	:: !ext[d] && in_[d] && (SLOTS(d) || !RULE(LEAF)) ->
 		if
-		:: !in_[d] && RULE(DONE_RELEASED) -> pom_object_release(d)
-		:: else
+		:: why == BY_PUT && !RULE(CAND_PUT)
+		:: why == BY_ROOT && !RULE(CAND_ROOT)
+		:: why == BY_SET_REF && !RULE(CAND_SET_REF)
+		:: why == BY_DEATH && !RULE(CAND_DEATH)
+		:: why == BY_CASCADE && !RULE(CAND_CASCADE)
+		:: why == BY_FREE && !RULE(CAND_FREE)
+		:: GENERATION(d) == POM_PERMANENT && !RULE(CAND_PERMANENT)
+		:: else -> pom_candidate_flag(d)
 		fi
-	:: else ->
-		if
-		:: FREEING && COLOUR(d) == POM_WHITE
-		:: else ->
-			if
-			:: !ext[d] && !in_[d] -> object_unreferenced(d)
-			:: !ext[d] && in_[d] && (SLOTS(d) || !RULE(LEAF)) ->
-				if
-				:: why == BY_PUT && !RULE(CAND_PUT)
-				:: why == BY_ROOT && !RULE(CAND_ROOT)
-				:: why == BY_SET_REF && !RULE(CAND_SET_REF)
-				:: why == BY_DEATH && !RULE(CAND_DEATH)
-				:: why == BY_CASCADE && !RULE(CAND_CASCADE)
-				:: why == BY_FREE && !RULE(CAND_FREE)
-				:: GENERATION(d) == POM_PERMANENT && !RULE(CAND_PERMANENT)
-				:: else -> pom_candidate_flag(d)
-				fi
-			:: else
-			fi
-		fi
+	:: else
 	fi
 }
 

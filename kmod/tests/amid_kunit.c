@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit: single things that a client does amid a collection, and what becomes of them.
+ * What it does at random is in slices_kunit.c.
+ */
+#include "kunit.h"
+
+static void set_ref(struct kunit *test, u64 from, u64 to)
+{
+	KUNIT_EXPECT_EQ(test, pom_fixture_set_ref(test->priv, from, 0, to), 0);
+}
+
+static void take_ref(struct kunit *test, u64 from, u64 expected)
+{
+	u64 handle;
+
+	KUNIT_EXPECT_EQ(test, pom_fixture_get_ref(test->priv, from, 0, &handle), 0);
+	KUNIT_EXPECT_EQ(test, handle, expected);
+}
+
+/*
+ * A candidate that the collection has not come to is taken from its only holder,
+ * into a ring with a newborn. It survives, by what the collection does not trace.
+ * The next collection of the young is the last one that hears of the newborn.
+ */
+static void what_names_a_newborn_is_looked_at_again(struct kunit *test)
+{
+	struct pom_fixture *f = test->priv;
+	struct pom_collector collector;
+	u64 holder, old, newborn;
+
+	pom_collector_start(test, &collector);
+	holder = pom_fixture_create(test, 1, 0);
+	pom_fixture_drop_rings(test, POM_SLICE);	/* more than a slice */
+	old = pom_fixture_create(test, 1, 0);
+	set_ref(test, holder, old);
+	pom_fixture_put(test, old);	/* a decrement: it is a candidate */
+	pom_fixture_drop_rings(test, POM_SLICE);
+
+	pom_collector_slice(&collector);
+	take_ref(test, holder, old);
+	newborn = pom_fixture_create(test, 1, 0);
+	set_ref(test, newborn, old);
+	set_ref(test, old, newborn);
+	set_ref(test, holder, PYOBJMEM_NONE);
+	pom_fixture_put(test, old);
+	while (READ_ONCE(f->heap->gc.phase) != POM_IDLE)
+		pom_collector_slice(&collector);
+	pom_fixture_put(test, newborn);
+	pom_collector_stop(&collector);
+
+	pom_fixture_collect(test, 0);
+	pom_fixture_collect(test, 2);
+	/* The holder is left. */
+	KUNIT_EXPECT_EQ(test, f->heap->objects, 1ULL);
+}
+
+/*
+ * At the last epoch FREEZE ends a collection that it finds, because it renumbers.
+ * What the garbage was the last to name dies then, and has to be freed as well.
+ */
+static void what_freeze_ends_leaves_nothing(struct kunit *test)
+{
+	struct pom_fixture *f = test->priv;
+	struct pom_collector collector;
+	struct pom_gc *gc = &f->heap->gc;
+	u64 outside, garbage;
+	bool amid;
+
+	pom_collector_start(test, &collector);
+	outside = pom_fixture_create(test, 1, 0);
+	pom_fixture_collect(test, 2);	/* it is old now, and out of range */
+	pom_fixture_create(test, 1, 0);
+	pom_fixture_collect(test, 0);
+
+	garbage = pom_fixture_create(test, 2, 0);
+	set_ref(test, garbage, garbage);
+	KUNIT_EXPECT_EQ(test, pom_fixture_set_ref(f, garbage, 1, outside), 0);
+	pom_fixture_put(test, outside);
+	pom_fixture_put(test, garbage);
+	/* Where the collector has a processor of its own it may do some more slices. */
+	pom_fixture_drop_rings(test, 40 * POM_SLICE);
+
+	pom_heap_lock(f->heap);
+	gc->epoch = U32_MAX - 1;
+	pom_heap_unlock(f->heap);
+	pom_collector_slice(&collector);
+	amid = READ_ONCE(gc->phase) != POM_IDLE;
+	KUNIT_EXPECT_TRUE(test, amid);
+	KUNIT_EXPECT_EQ(test, gc->epoch, U32_MAX);
+	pom_fixture_create(test, 1, 0);
+	KUNIT_EXPECT_EQ(test, pom_freeze(f->heap, true), 0);
+	KUNIT_EXPECT_FALSE(test, pom_heap_unsettled(f->heap));
+	/* What was created to let the epoch advance is left. */
+	KUNIT_EXPECT_EQ(test, f->heap->objects, 2ULL);
+	KUNIT_EXPECT_LT(test, gc->epoch, 10U);
+
+	pom_collector_stop(&collector);
+	KUNIT_EXPECT_EQ(test, pom_freeze(f->heap, false), 0);
+}
+
+/*
+ * Finish the collection that runs, as clients do that create much: nothing dies, and
+ * no other collection begins, which the collector might do on another processor.
+ */
+static void collection_finish(struct pom_heap *heap)
+{
+	do {
+		pom_heap_lock(heap);
+		if (heap->gc.phase != POM_IDLE)
+			pom_collect_help(heap, POM_SLICE);
+		pom_heap_unlock(heap);
+	} while (READ_ONCE(heap->gc.phase) != POM_IDLE);
+}
+
+/*
+ * Candidates that the collection has not come to die: those that it would come to
+ * next, one after the other, and the last of all.
+ */
+static void what_dies_before_its_turn_is_passed_over(struct kunit *test)
+{
+	const u32 n = 8 * POM_SLICE, first_die = 3;
+	struct pom_fixture *f = test->priv;
+	struct pom_collector collector;
+	struct pom_gc *gc = &f->heap->gc;
+	u64 holder = pom_fixture_create(test, n, 0);
+	u64 *handle = kunit_kcalloc(test, n, sizeof(*handle), GFP_KERNEL);
+	u32 i, next = 0;
+
+	KUNIT_ASSERT_NOT_NULL(test, handle);
+	for (i = 0; i < n; i++) {
+		handle[i] = pom_fixture_create(test, 1, 0);
+		KUNIT_EXPECT_EQ(test, pom_fixture_set_ref(f, holder, i, handle[i]), 0);
+		pom_fixture_put(test, handle[i]);
+	}
+	pom_collector_start(test, &collector);
+	collector.generation = 2;
+	pom_collector_slice(&collector);
+	while (next < n && pom_link(handle[next]) != READ_ONCE(gc->work.head))
+		next++;
+	KUNIT_ASSERT_GT(test, next, 0U);
+	if (next + first_die >= n) {
+		pom_collector_stop(&collector);
+		kunit_skip(test, "the collector has come too far on another processor");
+	}
+
+	for (i = next; i < next + first_die; i++)
+		KUNIT_EXPECT_EQ(test, pom_fixture_set_ref(f, holder, i, PYOBJMEM_NONE), 0);
+	KUNIT_EXPECT_EQ(test, pom_fixture_set_ref(f, holder, n - 1, PYOBJMEM_NONE), 0);
+	collection_finish(f->heap);
+	pom_collector_stop(&collector);
+	pom_heap_settle(f->heap);
+
+	KUNIT_EXPECT_EQ(test, gc->run.visited, (u64)n - first_die - 1);
+	KUNIT_EXPECT_EQ(test, f->heap->objects, (u64)n - first_die);
+	KUNIT_EXPECT_EQ(test, gc->candidates, 0ULL);
+}
+
+/*
+ * Begin a collection of what is there and of rings behind it, and let it come so far
+ * that it has traced what is there. Return: false if it has come too far, on another
+ * processor: then the test cannot be made.
+ */
+static bool collection_traces(struct kunit *test, struct pom_collector *c)
+{
+	struct pom_gc *gc = &c->heap->gc;
+
+	pom_fixture_drop_rings(test, 8 * POM_SLICE);
+	c->generation = 2;
+	do {
+		pom_collector_slice(c);
+	} while (gc->phase == POM_TRACE &&
+		 (gc->work.head != POM_NIL || gc->cursor == gc->trace.head));
+	return gc->phase != POM_IDLE && gc->phase < POM_FREE;
+}
+
+static void collector_too_far(struct kunit *test, struct pom_collector *c)
+{
+	pom_collector_stop(c);
+	kunit_skip(test, "the collector has come too far on another processor");
+}
+
+static void verify(struct kunit *test)
+{
+	char text[POM_VERDICT];
+
+	KUNIT_EXPECT_STREQ(test, pom_fixture_verify(test->priv, text), "ok");
+}
+
+/* What dies while it is traced still names something when the collection ends. */
+static void what_something_dying_names_waits_for_it(struct kunit *test)
+{
+	struct pom_fixture *f = test->priv;
+	struct pom_collector collector;
+	u64 holder = pom_fixture_create(test, 1, 0);
+	u64 dying = pom_fixture_create(test, 1, 0);
+	u64 waits = pom_fixture_create(test, 1, 0);
+
+	set_ref(test, holder, dying);
+	set_ref(test, dying, waits);
+	pom_fixture_put(test, dying);
+	pom_fixture_put(test, waits);
+	pom_collector_start(test, &collector);
+	if (!collection_traces(test, &collector))
+		collector_too_far(test, &collector);
+
+	set_ref(test, holder, PYOBJMEM_NONE);
+	collection_finish(f->heap);
+	KUNIT_EXPECT_EQ(test, f->heap->objects, 3ULL);
+	verify(test);
+	pom_collector_stop(&collector);
+
+	pom_heap_settle(f->heap);
+	KUNIT_EXPECT_EQ(test, f->heap->objects, 1ULL);
+}
+
+/*
+ * The same where nothing tells but that it dies: what named it was traced as well, as
+ * if all of it were garbage, and was taken then.
+ */
+static void what_dies_as_garbage_is_waited_for(struct kunit *test)
+{
+	struct pom_fixture *f = test->priv;
+	struct pom_collector collector;
+	u64 holder = pom_fixture_create(test, 1, 0);
+	u64 taken = pom_fixture_create(test, 1, 0);
+	u64 dying = pom_fixture_create(test, 1, 0);
+	u64 waits = pom_fixture_create(test, 1, 0);
+
+	set_ref(test, holder, taken);
+	set_ref(test, taken, dying);
+	set_ref(test, dying, waits);
+	pom_fixture_put(test, taken);
+	pom_fixture_put(test, dying);
+	pom_fixture_put(test, waits);
+	pom_collector_start(test, &collector);
+	if (!collection_traces(test, &collector))
+		collector_too_far(test, &collector);
+
+	take_ref(test, holder, taken);
+	set_ref(test, taken, PYOBJMEM_NONE);
+	collection_finish(f->heap);
+	KUNIT_EXPECT_EQ(test, f->heap->objects, 4ULL);
+	verify(test);
+	pom_collector_stop(&collector);
+
+	pom_heap_settle(f->heap);
+	KUNIT_EXPECT_EQ(test, f->heap->objects, 2ULL);
+}
+
+/* It is taken, given a newborn to name, and let go of: nothing is left to look at again. */
+static void what_dies_with_a_newborn_is_no_candidate(struct kunit *test)
+{
+	struct pom_fixture *f = test->priv;
+	struct pom_collector collector;
+	u64 holder = pom_fixture_create(test, 1, 0);
+	u64 dying = pom_fixture_create(test, 1, 0);
+	u64 newborn;
+
+	set_ref(test, holder, dying);
+	pom_fixture_put(test, dying);
+	pom_collector_start(test, &collector);
+	if (!collection_traces(test, &collector))
+		collector_too_far(test, &collector);
+
+	take_ref(test, holder, dying);
+	newborn = pom_fixture_create(test, 1, 0);
+	set_ref(test, dying, newborn);
+	pom_fixture_put(test, newborn);
+	pom_fixture_put(test, dying);
+	set_ref(test, holder, PYOBJMEM_NONE);
+	collection_finish(f->heap);
+	KUNIT_EXPECT_EQ(test, f->heap->objects, 3ULL);
+	verify(test);
+	pom_collector_stop(&collector);
+
+	pom_heap_settle(f->heap);
+	KUNIT_EXPECT_EQ(test, f->heap->objects, 1ULL);
+	KUNIT_EXPECT_EQ(test, f->heap->gc.candidates, 0ULL);
+}
+
+static struct kunit_case amid_cases[] = {
+	KUNIT_CASE(what_names_a_newborn_is_looked_at_again),
+	KUNIT_CASE(what_freeze_ends_leaves_nothing),
+	KUNIT_CASE(what_dies_before_its_turn_is_passed_over),
+	KUNIT_CASE(what_something_dying_names_waits_for_it),
+	KUNIT_CASE(what_dies_as_garbage_is_waited_for),
+	KUNIT_CASE(what_dies_with_a_newborn_is_no_candidate),
+	{}
+};
+
+static struct kunit_suite amid_suite = {
+	.name = "pyobjmem_amid",
+	.suite_init = pom_fixture_suite_init,
+	.suite_exit = pom_fixture_suite_exit,
+	.init = pom_fixture_init,
+	.exit = pom_fixture_exit,
+	.test_cases = amid_cases,
+};
+
+kunit_test_suite(amid_suite);
