@@ -82,17 +82,6 @@ static struct pom_list *list_with_end(struct pom_gc *gc, u32 link, bool tail)
 	return &gc->work;
 }
 
-/* An object leaves the work list or another; the work list may be empty now. */
-static void candidate_left(struct pom_gc *gc, struct pom_side *side)
-{
-	if (gc->work.head == POM_NIL)
-		gc->work.tail = POM_NIL;
-	side->state &= ~POM_LISTED;
-	gc->candidates--;
-	if (side->born < gc->bound[POM_PERMANENT - 1])
-		gc->frozen--;
-}
-
 /**
  * pom_candidate_remove - take an object off its list
  * @heap: the heap
@@ -114,21 +103,7 @@ void pom_candidate_remove(struct pom_heap *heap, struct pom_side *side, u32 link
 		pom_side_at(heap, next)->shadow = prev;
 	side->link = POM_NIL;
 	side->shadow = 0;
-	candidate_left(gc, side);
-}
-
-/**
- * pom_candidate_pop - take the first object off the work list
- * @gc: the collector
- * @side: its side header
- *
- * It stays linked to the next one, which is not told: the previous one of the first
- * of the work list is the last that was taken, the end of the trace list.
- */
-void pom_candidate_pop(struct pom_gc *gc, struct pom_side *side)
-{
-	gc->work.head = side->link;
-	candidate_left(gc, side);
+	pom_candidate_left(gc, side);
 }
 
 /**

@@ -70,7 +70,7 @@ static bool born_in_range(const struct pom_gc *gc, const struct pom_side *side)
 }
 
 /* The first look at an object. CAND is cleared before the counts are read. */
-static void stamp(struct pom_gc *gc, struct pom_side *side, u32 link)
+static inline void stamp(struct pom_gc *gc, struct pom_side *side, u32 link)
 {
 	gc->run.visited++;
 	side->state &= ~POM_CAND;

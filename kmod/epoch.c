@@ -23,23 +23,6 @@
  */
 #include "pyobjmem.h"
 
-/**
- * pom_gc_generation - generation of an object
- * @gc: the collector
- * @born: epoch of its birth
- *
- * Return: 0 to 2, or POM_PERMANENT.
- */
-u32 pom_gc_generation(const struct pom_gc *gc, u32 born)
-{
-	u32 g;
-
-	for (g = 0; g < PYOBJMEM_GENERATIONS; g++)
-		if (born >= gc->bound[g])
-			return g;
-	return POM_PERMANENT;
-}
-
 /* Without newborns, what is born from now on is younger than all that is anyway. */
 static bool advance_needed(const struct pom_heap *heap)
 {

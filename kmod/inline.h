@@ -81,8 +81,11 @@ static inline void pom_block_near(const struct pom_space *space, u32 link,
 		pom_block_at(space, link, block);
 		return;
 	}
+	if (link == near->link + (near->pool->size >> POM_LINK_SHIFT))
+		block->index = near->index + 1;
+	else
+		block->index = pom_block_index(near->pool, link % POM_POOL_LINKS);
 	block->pool = near->pool;
-	block->index = pom_block_index(block->pool, link % POM_POOL_LINKS);
 	block->link = link;
 }
 
@@ -162,6 +165,48 @@ static inline int pom_gc_owed(const struct pom_gc *gc, u32 slots)
 	    gc->run.born <= gc->run.lived / 2)
 		return 0;
 	return min_t(u32, 4 * (4 + slots), POM_SLICE);
+}
+
+/**
+ * pom_gc_generation - generation of an object
+ * @gc: the collector
+ * @born: epoch of its birth
+ *
+ * Return: 0 to 2, or POM_PERMANENT.
+ */
+static inline u32 pom_gc_generation(const struct pom_gc *gc, u32 born)
+{
+	u32 g;
+
+	for (g = 0; g < PYOBJMEM_GENERATIONS; g++)
+		if (born >= gc->bound[g])
+			return g;
+	return POM_PERMANENT;
+}
+
+/* An object leaves the work list or another; the work list may be empty now. */
+static inline void pom_candidate_left(struct pom_gc *gc, struct pom_side *side)
+{
+	if (gc->work.head == POM_NIL)
+		gc->work.tail = POM_NIL;
+	side->state &= ~POM_LISTED;
+	gc->candidates--;
+	if (side->born < gc->bound[POM_PERMANENT - 1])
+		gc->frozen--;
+}
+
+/**
+ * pom_candidate_pop - take the first object off the work list
+ * @gc: the collector
+ * @side: its side header
+ *
+ * It stays linked to the next one, which is not told: the previous one of the first
+ * of the work list is the last that was taken, the end of the trace list.
+ */
+static inline void pom_candidate_pop(struct pom_gc *gc, struct pom_side *side)
+{
+	gc->work.head = side->link;
+	pom_candidate_left(gc, side);
 }
 
 /**

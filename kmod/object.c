@@ -259,7 +259,7 @@ u32 pom_object_release(struct pom_heap *heap, struct pom_object *obj)
 		cost += object_release_data(heap, obj);
 	if (!pom_pool_is_run(pool))
 		block_clear((u64 *)obj->head, pool->size);
-	memset(obj->side, 0, sizeof(*obj->side));
+	*obj->side = (struct pom_side){};
 	heap->objects--;
 	pom_block_free(&heap->space[POM_OBJECTS], pool, obj->block.index);
 	return cost;

@@ -174,9 +174,13 @@ void pom_pool_discard_all(struct pom_space *space)
 /* The list on which a pool belongs, POM_BUCKETS if no block can be taken. */
 static unsigned int bucket_of(const struct pom_pool *pool)
 {
-	if (pool->live == pool->blocks || !pom_pool_generation(pool))
+	u32 quarters = pool->live * 4, blocks = pool->blocks;
+
+	if (pool->live == blocks || !pom_pool_generation(pool))
 		return POM_BUCKETS;
-	return DIV_ROUND_UP(pool->live * 4, pool->blocks);
+	/* quarters / blocks, rounded up: whenever a block comes or goes, so no division */
+	return (quarters > 0) + (quarters > blocks) + (quarters > 2 * blocks) +
+	       (quarters > 3 * blocks);
 }
 
 static void pool_unfile(struct pom_space *space, struct pom_pool *pool)
