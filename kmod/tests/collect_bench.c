@@ -6,7 +6,8 @@
  * of 'make kunit', and built only with CONFIG_PYOBJMEM_BENCH.
  *
  * A line of "bench:" is one collection: the workload, how many objects died, how
- * many nanoseconds it took, and how long of them the lock was held at most.
+ * many nanoseconds it took, and how long of them the lock was held at most. "nothing"
+ * is none: it tells for how long the machine does something else meanwhile.
  *
  * Objects have two slots and no payload, where nothing else is said.
  */
@@ -25,6 +26,9 @@
 /* Collections in one run, where one does not take long or can be repeated. */
 #define RINGS_TIMES	50
 #define TIMES		5
+
+/* About as long as the longest collection takes */
+#define NOTHING_NS	(100 * NSEC_PER_MSEC)
 
 /* The same generator in all languages: 32 bits, and the product fits in 53. */
 static u32 random_below(u32 *state, u32 n)
@@ -202,12 +206,26 @@ static void bench_traversal(struct kunit *test)
 	}
 }
 
+/* The longest time between two looks at the clock: no hold can be told from it. */
+static void bench_nothing(struct kunit *test)
+{
+	u64 began = ktime_get_ns(), last = began, longest = 0, now;
+
+	do {
+		now = ktime_get_ns();
+		longest = max(longest, now - last);
+		last = now;
+	} while (now - began < NOTHING_NS);
+	kunit_info(test, "bench: nothing 0 %llu %llu", now - began, longest);
+}
+
 static struct kunit_case collect_cases[] = {
 	KUNIT_CASE(bench_rings),
 	KUNIT_CASE(bench_random),
 	KUNIT_CASE(bench_ring),
 	KUNIT_CASE(bench_live),
 	KUNIT_CASE(bench_traversal),
+	KUNIT_CASE(bench_nothing),
 	{}
 };
 
