@@ -402,7 +402,7 @@ static int set_slots(struct child_side *side)
 
 TEST_F_TIMEOUT(adversary, object_of_100000_slots, ADVERSARY_SECONDS)
 {
-	__u64 target[TARGETS], hub, *edges = calloc(MANY_SLOTS, sizeof(*edges));
+	__u64 target[TARGETS], hub, stays, *edges = calloc(MANY_SLOTS, sizeof(*edges));
 	const unsigned int slots = MANY_SLOTS + TARGETS;
 	struct pyobjmem_collect collect;
 	struct child child;
@@ -429,6 +429,11 @@ TEST_F_TIMEOUT(adversary, object_of_100000_slots, ADVERSARY_SECONDS)
 	}
 	EXPECT_EQ(-SIGKILL, child_kill(&child));
 	ASSERT_TRUE(wait_until(stats_sessions(self->session) == 1, SOON_MS));
+	/* One slot names what stays: so all of them are looked at when it is freed, too. */
+	ASSERT_EQ(0, container_create(self->session, 0, &stays));
+	ASSERT_EQ(0, root_get(self->session, 0, &hub));
+	ASSERT_EQ(0, ref_set(self->session, hub, 0, stays, NULL));
+	ASSERT_EQ(0, object_put(self->session, hub));
 	ASSERT_EQ(0, root_set(self->session, 0, 0, NULL));
 	ASSERT_EQ(0, heap_collect(self->session, 2, &collect));
 	EXPECT_EQ(1 + TARGETS, collect.out_collected);
@@ -436,6 +441,7 @@ TEST_F_TIMEOUT(adversary, object_of_100000_slots, ADVERSARY_SECONDS)
 	/* It was traced and dropped in pieces, each of them a slice. */
 	EXPECT_LE(2 * slots / SLICE, collect.out_slices);
 	TH_LOG("%llu slices for %u slots", collect.out_slices, slots);
+	ASSERT_EQ(0, object_put(self->session, stays));
 	free(edges);
 }
 
