@@ -26,10 +26,10 @@ static void take_ref(struct kunit *test, u64 from, u64 expected)
 static void what_names_a_newborn_is_looked_at_again(struct kunit *test)
 {
 	struct pom_fixture *f = test->priv;
-	struct pom_collector collector;
+	struct pom_collector *collector;
 	u64 holder, old, newborn;
 
-	pom_collector_start(test, &collector);
+	collector = pom_collector_start(test, 0);
 	holder = pom_fixture_create(test, 1, 0);
 	pom_fixture_drop_rings(test, POM_SLICE);	/* more than a slice */
 	old = pom_fixture_create(test, 1, 0);
@@ -37,7 +37,7 @@ static void what_names_a_newborn_is_looked_at_again(struct kunit *test)
 	pom_fixture_put(test, old);	/* a decrement: it is a candidate */
 	pom_fixture_drop_rings(test, POM_SLICE);
 
-	pom_collector_slice(&collector);
+	pom_collector_slice(collector);
 	take_ref(test, holder, old);
 	newborn = pom_fixture_create(test, 1, 0);
 	set_ref(test, newborn, old);
@@ -45,9 +45,9 @@ static void what_names_a_newborn_is_looked_at_again(struct kunit *test)
 	set_ref(test, holder, PYOBJMEM_NONE);
 	pom_fixture_put(test, old);
 	while (READ_ONCE(f->heap->gc.phase) != POM_IDLE)
-		pom_collector_slice(&collector);
+		pom_collector_slice(collector);
 	pom_fixture_put(test, newborn);
-	pom_collector_stop(&collector);
+	pom_collector_stop(collector);
 
 	pom_fixture_collect(test, 0);
 	pom_fixture_collect(test, 2);
@@ -62,12 +62,12 @@ static void what_names_a_newborn_is_looked_at_again(struct kunit *test)
 static void what_freeze_ends_leaves_nothing(struct kunit *test)
 {
 	struct pom_fixture *f = test->priv;
-	struct pom_collector collector;
+	struct pom_collector *collector;
 	struct pom_gc *gc = &f->heap->gc;
 	u64 outside, garbage;
 	bool amid;
 
-	pom_collector_start(test, &collector);
+	collector = pom_collector_start(test, 0);
 	outside = pom_fixture_create(test, 1, 0);
 	pom_fixture_collect(test, 2);	/* it is old now, and out of range */
 	pom_fixture_create(test, 1, 0);
@@ -78,13 +78,12 @@ static void what_freeze_ends_leaves_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, pom_fixture_set_ref(f, garbage, 1, outside), 0);
 	pom_fixture_put(test, outside);
 	pom_fixture_put(test, garbage);
-	/* Where the collector has a processor of its own it may do some more slices. */
-	pom_fixture_drop_rings(test, 40 * POM_SLICE);
+	pom_fixture_drop_rings(test, POM_SLICE);	/* more than a slice */
 
 	pom_heap_lock(f->heap);
 	gc->epoch = U32_MAX - 1;
 	pom_heap_unlock(f->heap);
-	pom_collector_slice(&collector);
+	pom_collector_slice(collector);
 	amid = READ_ONCE(gc->phase) != POM_IDLE;
 	KUNIT_EXPECT_TRUE(test, amid);
 	KUNIT_EXPECT_EQ(test, gc->epoch, U32_MAX);
@@ -95,7 +94,7 @@ static void what_freeze_ends_leaves_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, f->heap->objects, 2ULL);
 	KUNIT_EXPECT_LT(test, gc->epoch, 10U);
 
-	pom_collector_stop(&collector);
+	pom_collector_stop(collector);
 	KUNIT_EXPECT_EQ(test, pom_freeze(f->heap, false), 0);
 }
 
@@ -121,7 +120,7 @@ static void what_dies_before_its_turn_is_passed_over(struct kunit *test)
 {
 	const u32 n = 8 * POM_SLICE, first_die = 3;
 	struct pom_fixture *f = test->priv;
-	struct pom_collector collector;
+	struct pom_collector *collector;
 	struct pom_gc *gc = &f->heap->gc;
 	u64 holder = pom_fixture_create(test, n, 0);
 	u64 *handle = kunit_kcalloc(test, n, sizeof(*handle), GFP_KERNEL);
@@ -133,22 +132,18 @@ static void what_dies_before_its_turn_is_passed_over(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, pom_fixture_set_ref(f, holder, i, handle[i]), 0);
 		pom_fixture_put(test, handle[i]);
 	}
-	pom_collector_start(test, &collector);
-	collector.generation = 2;
-	pom_collector_slice(&collector);
+	collector = pom_collector_start(test, 2);
+	pom_collector_slice(collector);
 	while (next < n && pom_link(handle[next]) != READ_ONCE(gc->work.head))
 		next++;
 	KUNIT_ASSERT_GT(test, next, 0U);
-	if (next + first_die >= n) {
-		pom_collector_stop(&collector);
-		kunit_skip(test, "the collector has come too far on another processor");
-	}
+	KUNIT_ASSERT_LT(test, next + first_die, n);
 
 	for (i = next; i < next + first_die; i++)
 		KUNIT_EXPECT_EQ(test, pom_fixture_set_ref(f, holder, i, PYOBJMEM_NONE), 0);
 	KUNIT_EXPECT_EQ(test, pom_fixture_set_ref(f, holder, n - 1, PYOBJMEM_NONE), 0);
 	collection_finish(f->heap);
-	pom_collector_stop(&collector);
+	pom_collector_stop(collector);
 	pom_heap_settle(f->heap);
 
 	KUNIT_EXPECT_EQ(test, gc->run.visited, (u64)n - first_die - 1);
@@ -158,26 +153,21 @@ static void what_dies_before_its_turn_is_passed_over(struct kunit *test)
 
 /*
  * Begin a collection of what is there and of rings behind it, and let it come so far
- * that it has traced what is there. Return: false if it has come too far, on another
- * processor: then the test cannot be made.
+ * that it has traced what is there.
  */
-static bool collection_traces(struct kunit *test, struct pom_collector *c)
+static struct pom_collector *collection_traces(struct kunit *test)
 {
-	struct pom_gc *gc = &c->heap->gc;
+	struct pom_fixture *f = test->priv;
+	struct pom_gc *gc = &f->heap->gc;
+	struct pom_collector *collector;
 
 	pom_fixture_drop_rings(test, 8 * POM_SLICE);
-	c->generation = 2;
+	collector = pom_collector_start(test, 2);
 	do {
-		pom_collector_slice(c);
-	} while (gc->phase == POM_TRACE &&
-		 (gc->work.head != POM_NIL || gc->cursor == gc->trace.head));
-	return gc->phase != POM_IDLE && gc->phase < POM_FREE;
-}
-
-static void collector_too_far(struct kunit *test, struct pom_collector *c)
-{
-	pom_collector_stop(c);
-	kunit_skip(test, "the collector has come too far on another processor");
+		pom_collector_slice(collector);
+	} while (gc->work.head != POM_NIL || gc->cursor == gc->trace.head);
+	KUNIT_ASSERT_EQ(test, gc->phase, POM_TRACE);
+	return collector;
 }
 
 static void verify(struct kunit *test)
@@ -191,7 +181,7 @@ static void verify(struct kunit *test)
 static void what_something_dying_names_waits_for_it(struct kunit *test)
 {
 	struct pom_fixture *f = test->priv;
-	struct pom_collector collector;
+	struct pom_collector *collector;
 	u64 holder = pom_fixture_create(test, 1, 0);
 	u64 dying = pom_fixture_create(test, 1, 0);
 	u64 waits = pom_fixture_create(test, 1, 0);
@@ -200,15 +190,13 @@ static void what_something_dying_names_waits_for_it(struct kunit *test)
 	set_ref(test, dying, waits);
 	pom_fixture_put(test, dying);
 	pom_fixture_put(test, waits);
-	pom_collector_start(test, &collector);
-	if (!collection_traces(test, &collector))
-		collector_too_far(test, &collector);
+	collector = collection_traces(test);
 
 	set_ref(test, holder, PYOBJMEM_NONE);
 	collection_finish(f->heap);
 	KUNIT_EXPECT_EQ(test, f->heap->objects, 3ULL);
 	verify(test);
-	pom_collector_stop(&collector);
+	pom_collector_stop(collector);
 
 	pom_heap_settle(f->heap);
 	KUNIT_EXPECT_EQ(test, f->heap->objects, 1ULL);
@@ -221,7 +209,7 @@ static void what_something_dying_names_waits_for_it(struct kunit *test)
 static void what_dies_as_garbage_is_waited_for(struct kunit *test)
 {
 	struct pom_fixture *f = test->priv;
-	struct pom_collector collector;
+	struct pom_collector *collector;
 	u64 holder = pom_fixture_create(test, 1, 0);
 	u64 taken = pom_fixture_create(test, 1, 0);
 	u64 dying = pom_fixture_create(test, 1, 0);
@@ -233,16 +221,14 @@ static void what_dies_as_garbage_is_waited_for(struct kunit *test)
 	pom_fixture_put(test, taken);
 	pom_fixture_put(test, dying);
 	pom_fixture_put(test, waits);
-	pom_collector_start(test, &collector);
-	if (!collection_traces(test, &collector))
-		collector_too_far(test, &collector);
+	collector = collection_traces(test);
 
 	take_ref(test, holder, taken);
 	set_ref(test, taken, PYOBJMEM_NONE);
 	collection_finish(f->heap);
 	KUNIT_EXPECT_EQ(test, f->heap->objects, 4ULL);
 	verify(test);
-	pom_collector_stop(&collector);
+	pom_collector_stop(collector);
 
 	pom_heap_settle(f->heap);
 	KUNIT_EXPECT_EQ(test, f->heap->objects, 2ULL);
@@ -252,16 +238,14 @@ static void what_dies_as_garbage_is_waited_for(struct kunit *test)
 static void what_dies_with_a_newborn_is_no_candidate(struct kunit *test)
 {
 	struct pom_fixture *f = test->priv;
-	struct pom_collector collector;
+	struct pom_collector *collector;
 	u64 holder = pom_fixture_create(test, 1, 0);
 	u64 dying = pom_fixture_create(test, 1, 0);
 	u64 newborn;
 
 	set_ref(test, holder, dying);
 	pom_fixture_put(test, dying);
-	pom_collector_start(test, &collector);
-	if (!collection_traces(test, &collector))
-		collector_too_far(test, &collector);
+	collector = collection_traces(test);
 
 	take_ref(test, holder, dying);
 	newborn = pom_fixture_create(test, 1, 0);
@@ -272,7 +256,7 @@ static void what_dies_with_a_newborn_is_no_candidate(struct kunit *test)
 	collection_finish(f->heap);
 	KUNIT_EXPECT_EQ(test, f->heap->objects, 3ULL);
 	verify(test);
-	pom_collector_stop(&collector);
+	pom_collector_stop(collector);
 
 	pom_heap_settle(f->heap);
 	KUNIT_EXPECT_EQ(test, f->heap->objects, 1ULL);

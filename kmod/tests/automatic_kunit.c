@@ -149,7 +149,7 @@ static void what_the_last_collection_left_does_not_count(struct kunit *test)
 {
 	struct pom_fixture *f = test->priv;
 	struct pom_gc *gc = &f->heap->gc;
-	struct pom_collector collector;
+	struct pom_collector *collector;
 	u64 parent;
 	u32 i;
 
@@ -157,13 +157,12 @@ static void what_the_last_collection_left_does_not_count(struct kunit *test)
 	/* Stamped first, then touched; what is behind is more than some slices. */
 	parent = family_build(test, 2 * FEW);
 	pom_fixture_drop_rings(test, 40 * POM_SLICE);
-	pom_collector_start(test, &collector);
-	collector.generation = 2;
-	pom_collector_slice(&collector);
+	collector = pom_collector_start(test, 2);
+	pom_collector_slice(collector);
 	KUNIT_EXPECT_EQ(test, gc->phase, POM_TRACE);
 	for (i = 0; i < 2 * FEW; i++)
 		child_touch(test, parent, i);
-	pom_collector_stop(&collector);
+	pom_collector_stop(collector);
 	/* The worker finishes it. The collector might begin another one behind it. */
 	queue_work(f->heap->wq, &f->heap->collect);
 	KUNIT_EXPECT_EQ(test, collections(test), 1ULL);
@@ -220,18 +219,19 @@ static void what_a_collection_costs_is_paid_for(struct kunit *test)
 /* --- Who creates while a collection runs ----------------------------------- */
 
 /* Garbage, and a full collection of it that has begun and that nobody works on */
-static void collection_begin(struct kunit *test, struct pom_collector *collector, u32 rings)
+static struct pom_collector *collection_begin(struct kunit *test, u32 rings)
 {
 	struct pom_fixture *f = test->priv;
 	struct pom_gc *gc = &f->heap->gc;
+	struct pom_collector *collector;
 
 	gc->enabled = false;
 	pom_fixture_drop_rings(test, rings);
-	pom_collector_start(test, collector);
-	collector->generation = 2;
+	collector = pom_collector_start(test, 2);
 	pom_collector_slice(collector);
 	KUNIT_ASSERT_EQ(test, gc->phase, POM_TRACE);
 	KUNIT_EXPECT_EQ(test, gc->run.lived, (u64)rings);
+	return collector;
 }
 
 static void who_creates_little_is_left_alone(struct kunit *test)
@@ -239,17 +239,17 @@ static void who_creates_little_is_left_alone(struct kunit *test)
 	struct pom_fixture *f = test->priv;
 	struct pom_gc *gc = &f->heap->gc;
 	u32 lived = 40 * POM_SLICE, i;
-	struct pom_collector collector;
+	struct pom_collector *collector;
 	u64 visits;
 
-	collection_begin(test, &collector, lived);
+	collector = collection_begin(test, lived);
 	visits = gc->run.visits;
 	containers_hold(test, lived / 2);
 	/* What has no slots costs no collection anything. */
 	for (i = 0; i < lived; i++)
 		pom_fixture_create(test, 0, 0);
 	KUNIT_EXPECT_EQ(test, gc->run.visits, visits);
-	pom_collector_stop(&collector);
+	pom_collector_stop(collector);
 }
 
 static void who_creates_much_works_on_the_collection(struct kunit *test)
@@ -257,10 +257,10 @@ static void who_creates_much_works_on_the_collection(struct kunit *test)
 	struct pom_fixture *f = test->priv;
 	struct pom_gc *gc = &f->heap->gc;
 	u32 lived = 40 * POM_SLICE, i;
-	struct pom_collector collector;
+	struct pom_collector *collector;
 	u64 visits, total;
 
-	collection_begin(test, &collector, lived);
+	collector = collection_begin(test, lived);
 	visits = gc->run.visits;
 	total = gc->total_ns;
 	containers_hold(test, lived / 2 + 1);
@@ -271,7 +271,7 @@ static void who_creates_much_works_on_the_collection(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, gc->run.visits, visits + 20 + 44 + POM_SLICE);
 	for (i = lived / 2 + 3; gc->phase != POM_IDLE && i < 2 * lived; i++)
 		pom_fixture_create(test, 1, 0);
-	pom_collector_stop(&collector);
+	pom_collector_stop(collector);
 
 	/* It ended as others do. */
 	KUNIT_EXPECT_EQ(test, gc->phase, POM_IDLE);
@@ -295,7 +295,7 @@ static void what_dies_in_create_is_freed(struct kunit *test)
 	union pyobjmem_command cmd = { .create.slots = 1 };
 	struct pom_fixture *f = test->priv;
 	struct pom_gc *gc = &f->heap->gc;
-	struct pom_collector collector;
+	struct pom_collector *collector;
 	struct pom_args args = {};
 	u64 old, garbage;
 	u32 i;
@@ -311,15 +311,15 @@ static void what_dies_in_create_is_freed(struct kunit *test)
 	pom_fixture_put(test, old);
 	pom_fixture_put(test, garbage);
 	pom_fixture_drop_rings(test, 40 * POM_SLICE);
-	pom_collector_start(test, &collector);
-	pom_collector_slice(&collector);
+	collector = pom_collector_start(test, 0);
+	pom_collector_slice(collector);
 	KUNIT_ASSERT_EQ(test, gc->phase, POM_TRACE);
 	for (i = 0; gc->phase != POM_IDLE && i < 80 * POM_SLICE; i++) {
 		KUNIT_ASSERT_EQ(test, pom_call_run(&f->session, PYOBJMEM_OP_CREATE, &cmd, &args,
 						   &f->stash), 0);
 		KUNIT_ASSERT_FALSE(test, pom_heap_unsettled(f->heap));
 	}
-	pom_collector_stop(&collector);
+	pom_collector_stop(collector);
 	KUNIT_EXPECT_EQ(test, gc->phase, POM_IDLE);
 	KUNIT_EXPECT_EQ(test, f->heap->freed_counted, 1ULL);
 	KUNIT_EXPECT_EQ(test, f->heap->objects, 1ULL + i);
@@ -334,21 +334,21 @@ static void nobody_creates_faster_than_is_collected(struct kunit *test)
 	struct pom_fixture *f = test->priv;
 	struct pom_gc *gc = &f->heap->gc;
 	u32 first = 40 * POM_SLICE, round, i;
-	struct pom_collector collector;
+	struct pom_collector *collector;
 
-	collection_begin(test, &collector, first);
+	collector = collection_begin(test, first);
 	for (round = 0; round < 12; round++) {
 		for (i = 0; gc->phase != POM_IDLE; i++) {
 			pom_fixture_drop_rings(test, 1);
 			KUNIT_ASSERT_LE(test, f->heap->objects, 2 * gc->run.lived);
 		}
 		KUNIT_ASSERT_LT(test, (u64)i, gc->run.lived);
-		/* As long as there is more than the slices that the collector may do. */
+		/* Always more than a slice */
 		if (f->heap->objects < first / 4)
 			pom_fixture_drop_rings(test, first);
-		pom_collector_slice(&collector);
+		pom_collector_slice(collector);
 	}
-	pom_collector_stop(&collector);
+	pom_collector_stop(collector);
 }
 
 static struct kunit_case automatic_cases[] = {

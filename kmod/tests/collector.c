@@ -3,9 +3,11 @@
  * A collector that stops after each slice, for the KUnit suites. See kunit.h.
  *
  * Whoever is killed in pom_collect() stops after a slice: a thread is, each time
- * that it waits for the lock. The worker that would finish is one that does nothing.
+ * that it gets the lock. It runs where the test does, so it comes to nothing before it
+ * is killed. The worker that would finish is one that does nothing.
  */
 #include <linux/kthread.h>
+#include <linux/preempt.h>
 #include <linux/sched/signal.h>
 
 #include "kunit.h"
@@ -32,25 +34,40 @@ static int collector(void *data)
 
 /**
  * pom_collector_start - start a collector
- * @test: the test; its heap does not collect by itself until the collector stops
- * @c: the collector, of generation 0
+ * @test: the test; its heap does not collect by itself until the collector stops, and
+ *	it stays on its processor
+ * @generation: what is collected
+ *
+ * Return: the collector. It stops at the latest when the test ends.
  */
-void pom_collector_start(struct kunit *test, struct pom_collector *c)
+struct pom_collector *pom_collector_start(struct kunit *test, u32 generation)
 {
+	struct pom_collector *c = kunit_kzalloc(test, sizeof(*c), GFP_KERNEL);
 	struct pom_fixture *f = test->priv;
+	int cpu = raw_smp_processor_id();
 
-	*c = (struct pom_collector) { .heap = f->heap };
+	KUNIT_ASSERT_NOT_NULL(test, c);
+	c->fixture = f;
+	c->heap = f->heap;
+	c->generation = generation;
 	init_completion(&c->go);
 	init_completion(&c->ready);
 	init_completion(&c->done);
-	INIT_WORK(&c->heap->collect, do_not_finish);
-	c->thread = kthread_run(collector, c, "pyobjmem-collect");
+	c->thread = kthread_create(collector, c, "pyobjmem-collect");
 	KUNIT_ASSERT_FALSE(test, IS_ERR(c->thread));
 	get_task_struct(c->thread);
+	f->collector = c;
+
+	INIT_WORK(&c->heap->collect, do_not_finish);
+	cpumask_copy(&c->cpus, current->cpus_ptr);
+	set_cpus_allowed_ptr(current, cpumask_of(cpu));
+	kthread_bind(c->thread, cpu);
+	wake_up_process(c->thread);
+	return c;
 }
 
 /**
- * pom_collector_slice - do a slice of a collection, or some more
+ * pom_collector_slice - do a slice of a collection
  * @c: the collector: if none is under way, it begins one of its generation
  */
 void pom_collector_slice(struct pom_collector *c)
@@ -58,11 +75,13 @@ void pom_collector_slice(struct pom_collector *c)
 	pom_heap_lock(c->heap);
 	complete(&c->go);
 	wait_for_completion(&c->ready);
-	/* On another processor it may only be coming, or it spins while we run. */
 	while (READ_ONCE(c->thread->__state) != TASK_KILLABLE)
 		schedule_timeout_uninterruptible(1);
-	pom_heap_unlock(c->heap);
+	/* The lock is its own now, and it hears of both at once. */
+	preempt_disable();
+	mutex_unlock(&c->heap->lock);
 	send_sig(SIGKILL, c->thread, 1);
+	preempt_enable();
 	wait_for_completion(&c->done);
 }
 
@@ -76,6 +95,8 @@ void pom_collector_stop(struct pom_collector *c)
 	complete(&c->go);
 	kthread_stop(c->thread);
 	put_task_struct(c->thread);
+	c->fixture->collector = NULL;
+	set_cpus_allowed_ptr(current, &c->cpus);
 	flush_work(&c->heap->collect);
 	INIT_WORK(&c->heap->collect, pom_collect_work);
 }

@@ -350,21 +350,21 @@ static void a_killed_caller_leaves_it(struct kunit *test)
 {
 	struct ages *a = ages_new(test);
 	struct pom_gc *gc = &a->f->heap->gc;
-	struct pom_collector collector;
+	struct pom_collector *collector;
 	u64 number;
 	u32 i;
 
-	/* More than the slices that the collector may do before it notices. */
+	/* More than a slice visits */
 	for (i = 0; i < 16; i++)
 		pom_fixture_create(test, 1, 16 * POM_ARENA_BYTES);
 	ages_of_each(test, a);
 	number = gc->run.number;
-	pom_collector_start(test, &collector);
-	pom_collector_slice(&collector);
+	collector = pom_collector_start(test, 0);
+	pom_collector_slice(collector);
 	KUNIT_EXPECT_EQ(test, gc->phase, POM_RENUMBER);
 	KUNIT_EXPECT_EQ(test, gc->run.number, number);
 	ages_check(test, a, 0);
-	pom_collector_stop(&collector);
+	pom_collector_stop(collector);
 	ages_collect(test, a, 0);
 	KUNIT_EXPECT_EQ(test, gc->run.number, number + 1);
 	expect_over(test, a);

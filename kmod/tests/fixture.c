@@ -110,6 +110,8 @@ void pom_fixture_exit(struct kunit *test)
 		return;
 	if (test->status == KUNIT_FAILURE)
 		kunit_info(test, "random_seed=%#lx", pom_random_seed);
+	if (f->collector)
+		pom_collector_stop(f->collector);	/* the test has failed */
 	fixture_drop_holds(f);
 	pom_fixture_collect(test, 2);
 	KUNIT_EXPECT_EQ(test, f->heap->objects, 0ULL);

@@ -26,16 +26,20 @@
  * @heap: the heap; it neither collects nor trims by itself
  * @session: its only session
  * @stash: memory for operations
+ * @collector: the one that runs, or NULL
  */
 struct pom_fixture {
 	struct pom_heap *heap;
 	struct pom_session session;
 	struct pom_stash stash;
+	struct pom_collector *collector;
 };
 
 /**
  * struct pom_collector - a thread that collects, a slice each time
+ * @fixture: whose
  * @heap: the heap
+ * @cpus: where the test ran before
  * @thread: the thread
  * @go: it is to do a slice
  * @ready: it is about to wait for the lock
@@ -44,7 +48,9 @@ struct pom_fixture {
  * @stop: it is to end
  */
 struct pom_collector {
+	struct pom_fixture *fixture;
 	struct pom_heap *heap;
+	cpumask_t cpus;
 	struct task_struct *thread;
 	struct completion go;
 	struct completion ready;
@@ -111,7 +117,7 @@ void pom_fixture_give(struct pom_fixture *f, struct pom_space *space,
 void pom_fixture_trim(struct pom_fixture *f);
 char *pom_fixture_verify(struct pom_fixture *f, char *text);
 
-void pom_collector_start(struct kunit *test, struct pom_collector *c);
+struct pom_collector *pom_collector_start(struct kunit *test, u32 generation);
 void pom_collector_slice(struct pom_collector *c);
 void pom_collector_stop(struct pom_collector *c);
 

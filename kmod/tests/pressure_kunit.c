@@ -189,7 +189,7 @@ static void a_collection_under_way_is_finished_first(struct kunit *test)
 {
 	struct pom_fixture *f = test->priv;
 	struct pom_gc *gc = &f->heap->gc;
-	struct pom_collector collector;
+	struct pom_collector *collector;
 	u64 old;
 
 	old = pom_fixture_create(test, 1, 0);
@@ -197,11 +197,11 @@ static void a_collection_under_way_is_finished_first(struct kunit *test)
 	gc->enabled = false;
 	pom_fixture_collect(test, 2);
 	pom_fixture_drop_rings(test, 40 * POM_SLICE);
-	pom_collector_start(test, &collector);
-	pom_collector_slice(&collector);
+	collector = pom_collector_start(test, 0);
+	pom_collector_slice(collector);
 	KUNIT_EXPECT_EQ(test, gc->phase, POM_TRACE);
 	pom_fixture_put(test, old);
-	pom_collector_stop(&collector);
+	pom_collector_stop(collector);
 	gc->enabled = true;
 	pom_shrinker_scan(1);
 	KUNIT_EXPECT_EQ(test, collections(test), 2ULL);

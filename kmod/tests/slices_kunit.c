@@ -39,7 +39,7 @@ struct world {
 	DECLARE_BITMAP(due, NODES);	/* finalized by the running collection */
 	struct pom_differs differs;
 
-	struct pom_collector collector;
+	struct pom_collector *collector;
 	u64 between;		/* operations between slices */
 	char verdict[POM_VERDICT];
 };
@@ -341,9 +341,9 @@ static bool collection_run(struct world *w)
 {
 	u32 steps = 1 << below(w, 6), i;
 
-	w->collector.generation = below(w, 2) ? 0 : below(w, PYOBJMEM_GENERATIONS);
+	w->collector->generation = below(w, 2) ? 0 : below(w, PYOBJMEM_GENERATIONS);
 	do {
-		pom_collector_slice(&w->collector);
+		pom_collector_slice(w->collector);
 		if (!client_events(w))
 			return false;
 		if (READ_ONCE(w->f->heap->gc.phase) == POM_IDLE)
@@ -404,12 +404,12 @@ static void what_can_be_reached_lives(struct kunit *test)
 	u32 round;
 	bool good = true;
 
-	pom_collector_start(test, &w->collector);
+	w->collector = pom_collector_start(test, 0);
 	for (round = 0; good && round < slice_rounds; round++) {
 		good = round_run(test, w);
 		cond_resched();
 	}
-	pom_collector_stop(&w->collector);
+	pom_collector_stop(w->collector);
 	POM_ASSERT_SAME(test, good, &w->differs, "round %u, %llu operations between slices",
 			round, w->between);
 	kunit_info(test, "%llu slices, %llu operations between them", w->f->heap->gc.slices,
