@@ -159,8 +159,9 @@ tests()
 	done
 }
 
-# Run the rest of the arguments, which are parts, beside what follows: most tests
-# keep one processor busy, and there are two. What it prints comes with join.
+# Run the arguments, which are parts, beside what follows. What it prints comes with
+# join.
+beside=
 beside()
 {
 	beside=$logs/beside
@@ -177,6 +178,7 @@ join()
 {
 	local p=0 f=1 s=0
 
+	[ -n "$beside" ] || return 0
 	wait
 	cat "$beside.log"
 	[ ! -e "$beside.counts" ] || read -r p f s <"$beside.counts"
