@@ -209,7 +209,7 @@ static bool check_released(struct visit *v, struct pom_object *obj)
 		if (!value || pom_object_find(v->heap, value, &target))
 			continue;
 		if (!pom_condemned(&v->heap->gc, target.side))
-			return complain(v->m, "object %#llx: is dead, slot %u names a living one: %#llx",
+			return complain(v->m, "object %#llx: dead, slot %u names what lives: %#llx",
 					pom_object_handle(obj), i, value);
 	}
 	return true;

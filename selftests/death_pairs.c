@@ -130,6 +130,8 @@ static const struct {
 
 /* Of 1,000 kills, those of each pair */
 #define KILLS	8
+/* and of a pair that is slow to be in both at once */
+#define TRIES	200
 #define PAIRS	(ARRAY_SIZE(operations) * (ARRAY_SIZE(operations) + 1) / 2)
 
 /* --- Victims ----------------------------------------------------------------- */
@@ -213,7 +215,7 @@ TEST_F_TIMEOUT(pairs, die_in_both_operations, DEATH_SECONDS)
 			TH_LOG("%s and %s", operations[a].name, operations[b].name);
 			pair.operation[0] = a;
 			pair.operation[1] = b;
-			for (i = both = 0; i < kills || (!both && i < 4 * KILLS); i++)
+			for (i = both = 0; i < kills || (!both && i < TRIES); i++)
 				both += kill_pair(_metadata, &pair);
 			TH_LOG("%u kills, %u of them in both", i, both);
 			EXPECT_LT(0, both);
