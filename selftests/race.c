@@ -11,9 +11,9 @@
 #include "race_operations.h"
 
 /* A pair is raced in bunches of rounds, until it has overlapped often enough. */
-#define BUNCH_MS	70
+#define BUNCH_MS	45
 #define OVERLAPS_LEAST	5
-#define PATIENCE_MS	3000	/* for all pairs of a test */
+#define PATIENCE_MS	2000	/* for all pairs of a test */
 
 /* So often both sides of a pair have run when it began: then it must overlap. */
 #define FAIR_LEAST	30
