@@ -181,7 +181,7 @@ static void trace_slot(struct pom_heap *heap, struct pom_object *obj, u32 slot)
 	if (!value)
 		return;
 	side = pom_side_near(heap, link, obj);
-	if (!(side->state & (POM_COLOUR | POM_DEAD)) && born_in_range(gc, side))
+	if (!pom_colour(side) && born_in_range(gc, side))
 		stamp_found(heap, side, link);
 	if (pom_colour(side) == POM_WHITE) {
 		side->shadow--;
@@ -385,6 +385,9 @@ static void free_slice(struct pom_heap *heap, int *budget)
 /* A dead object, whose slots name nothing else. Return: what it cost, in visits. */
 static u32 release_white(struct pom_heap *heap, struct pom_object *obj)
 {
+	WARN(POM_DEBUG && (obj->side->ext || obj->side->state & (POM_WATCHED | POM_DEAD)),
+	     "pyobjmem: object %#x: condemned, but its state is %#x", obj->block.link,
+	     obj->side->state);
 	heap->gc.run.collected++;
 	heap->freed_collected++;
 	return pom_object_release(heap, obj);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Dates of birth: which epoch it is, where the generations begin, and how all is
- * dated anew before the epochs end. Called by candidate.c and collector.c, and by
- * those who want to know a generation, under heap->lock.
+ * dated anew before the epochs end. Called by candidate.c and collector.c, under
+ * heap->lock. What they say of an object tells pom_gc_generation().
  *
  * Generations are ranges of dates, so that moving all objects of one into another is
  * moving a boundary: generation g is born at or after bound[g], the younger ones at

@@ -93,7 +93,8 @@ enum pom_space_kind {
 /**
  * struct pom_side - what the kernel knows of an object, out of clients' sight
  * @ext: sessions, roots, tickets and FINALIZE events that refer to it
- * @in: slots that name it; link of the cascade while dying
+ * @in: slots that name it, or did when it was condemned; link of the cascade while
+ *	dying
  * @shadow: previous candidate while listed; trial count while white; link of
  *	the mark stack while gray
  * @state: colour and POM_* flags

@@ -6,9 +6,10 @@
  *
  * Invariants:
  *  - ext == sessions that hold the object + its roots + its tickets + its FINALIZE
- *    events; in == slots that name it;
+ *    events; in == slots that name it, but for the condemned: see collect.c;
  *  - ext goes from 0 to 1 only in pom_ext_get(), which tells the collector;
- *  - every reference that goes, goes through pom_object_dropped();
+ *  - every reference that goes, goes through pom_object_dropped(), but for those of
+ *    the condemned among each other, which go with their blocks;
  *  - a dying object has no references and is on the cascade once, through in.
  *
  * A handle is checked in full before it is believed: pom_object_find(). A link that

@@ -53,7 +53,8 @@
  *
  * For every object: ext == sessions that hold it + roots that name it + tickets
  * of it + FINALIZE events of it, and in == slots that name it. An object is freed
- * when both are 0. The file verify.c recounts all that.
+ * when both are 0, or when only garbage that the collector has condemned names it,
+ * all of which goes together. The file verify.c recounts all that.
  */
 #ifndef _POM_PYOBJMEM_H
 #define _POM_PYOBJMEM_H

@@ -5,8 +5,9 @@
  * collection or a session ends.
  *
  * Nothing is allocated. The counts are checked by taking off every object what
- * refers to it: then all ext and in must be 0. Afterwards all of it is added
- * again. heap->lock is held throughout, so nobody sees the counts in between.
+ * refers to it: then all ext and in must be 0, but for what is being released.
+ * Afterwards all of it is added again. heap->lock is held throughout, so nobody sees
+ * the counts in between.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -175,7 +176,7 @@ static bool verify_space(struct seq_file *m, struct pom_space *space, struct spa
 
 /* --- Counts -------------------------------------------------------------- */
 
-/* What the blocks of the condemned name goes with them, one before the other. */
+/* Blocks of the condemned go one after the other: what they name may have gone. */
 static bool being_released(struct pom_heap *heap, const struct pom_object *obj)
 {
 	return heap->gc.phase == POM_RELEASE && pom_condemned(&heap->gc, obj->side);
@@ -197,6 +198,20 @@ static bool count_slots(struct visit *v, struct pom_object *obj)
 	return true;
 }
 
+/* What may be garbage is nobody's, and what is released has let go of everything. */
+static bool check_white(struct visit *v, struct pom_object *obj)
+{
+	const struct pom_side *side = obj->side;
+
+	if (pom_colour(side) == POM_WHITE && (side->ext || side->state & POM_DEAD))
+		return complain(v->m, "object %#llx: white, but ext is %u, state %#x",
+				pom_object_handle(obj), side->ext, side->state);
+	if (being_released(v->heap, obj) && side->state & POM_WATCHED)
+		return complain(v->m, "object %#llx: released, but watched",
+				pom_object_handle(obj));
+	return true;
+}
+
 /* The slots of what is being released: they name nothing that stays. */
 static bool check_released(struct visit *v, struct pom_object *obj)
 {
@@ -206,27 +221,23 @@ static bool check_released(struct visit *v, struct pom_object *obj)
 
 	for (i = 0; i < obj->head->slots; i++) {
 		value = *pom_object_slot(obj, i);
-		if (!value || pom_object_find(v->heap, value, &target))
+		if (!value || !pom_block_find(&v->heap->space[POM_OBJECTS], pom_link(value),
+					      &target.block))
 			continue;
-		if (!pom_condemned(&v->heap->gc, target.side))
+		pom_object_from_block(&target);
+		if (pom_object_handle(&target) == value && !pom_condemned(&v->heap->gc, target.side))
 			return complain(v->m, "object %#llx: dead, slot %u names what lives: %#llx",
 					pom_object_handle(obj), i, value);
 	}
 	return true;
 }
 
-/* A slot names an object that is there: checked before anything is counted. */
+/* A slot names an object that is there, and nothing but the condemned the condemned. */
 static bool check_slots(struct visit *v, struct pom_object *obj)
 {
 	struct pom_object target;
 	u64 value;
 	u32 i;
-
-	if (POM_DEBUG && !pom_object_red_zones_intact(v->heap, obj))
-		return complain(v->m, "object %#llx: somebody wrote behind it",
-				pom_object_handle(obj));
-	if (being_released(v->heap, obj))
-		return check_released(v, obj);
 
 	for (i = 0; i < obj->head->slots; i++) {
 		value = *pom_object_slot(obj, i);
@@ -240,8 +251,23 @@ static bool check_slots(struct visit *v, struct pom_object *obj)
 		if (pom_object_handle(&target) != value || target.side->state & POM_DYING)
 			return complain(v->m, "object %#llx: slot %u names a dead object: %#llx",
 					pom_object_handle(obj), i, value);
+		if (pom_condemned(&v->heap->gc, target.side) &&
+		    !pom_condemned(&v->heap->gc, obj->side))
+			return complain(v->m, "object %#llx: slot %u names a condemned one: %#llx",
+					pom_object_handle(obj), i, value);
 	}
 	return true;
+}
+
+/* Checked before anything is counted. */
+static bool check_object(struct visit *v, struct pom_object *obj)
+{
+	if (POM_DEBUG && !pom_object_red_zones_intact(v->heap, obj))
+		return complain(v->m, "object %#llx: somebody wrote behind it",
+				pom_object_handle(obj));
+	if (!check_white(v, obj))
+		return false;
+	return being_released(v->heap, obj) ? check_released(v, obj) : check_slots(v, obj);
 }
 
 static bool check_watches(struct visit *v, struct pom_object *obj)
@@ -482,7 +508,7 @@ static bool verify_candidates(struct seq_file *m, struct pom_heap *heap)
 
 static bool verify_heap(struct seq_file *m, struct pom_heap *heap)
 {
-	struct visit v = { .m = m, .heap = heap, .fn = check_slots };
+	struct visit v = { .m = m, .heap = heap, .fn = check_object };
 	struct space_sums sums = {};
 	bool ok;
 

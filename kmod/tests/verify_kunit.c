@@ -146,7 +146,43 @@ static void state_of_a_candidate(struct scene *s, int by)
 
 static void colour_while_idle(struct scene *s, int by)
 {
-	s->parent.side->state ^= POM_WHITE;
+	s->parent.side->state ^= POM_BLACK;
+}
+
+/* As if a collection were in @phase and had found that nobody refers to an object. */
+static void condemn(struct scene *s, struct pom_object *obj, enum pom_phase phase, int by)
+{
+	s->heap->gc.phase = by > 0 ? phase : POM_IDLE;
+	obj->side->state ^= POM_WHITE;
+	obj->side->ext -= by;
+}
+
+static void condemned_and_held(struct scene *s, int by)
+{
+	condemn(s, &s->parent, POM_FREE, by);
+	s->parent.side->ext += by;
+}
+
+static void condemned_and_dying(struct scene *s, int by)
+{
+	condemn(s, &s->parent, POM_FREE, by);
+	s->parent.side->state ^= POM_LIMBO;
+}
+
+static void condemned_is_named(struct scene *s, int by)
+{
+	condemn(s, &s->child, POM_FREE, by);
+	s->child.side->ext += by;
+}
+
+static void released_and_watched(struct scene *s, int by)
+{
+	condemn(s, &s->watched, POM_RELEASE, by);
+}
+
+static void released_names_a_living_one(struct scene *s, int by)
+{
+	condemn(s, &s->parent, POM_RELEASE, by);
 }
 
 static void forgotten_candidate(struct scene *s, int by)
@@ -274,6 +310,11 @@ static const struct change {
 	{ "internal_count", internal_count, "in is 1 more" },
 	{ "state_of_a_candidate", state_of_a_candidate, ": state" },
 	{ "colour_while_idle", colour_while_idle, "traced by no collection" },
+	{ "condemned_and_held", condemned_and_held, "white, but ext is 1" },
+	{ "condemned_and_dying", condemned_and_dying, "white, but ext is 0" },
+	{ "condemned_is_named", condemned_is_named, "names a condemned one" },
+	{ "released_and_watched", released_and_watched, "released, but watched" },
+	{ "released_names_a_living_one", released_names_a_living_one, "names what lives" },
 	{ "forgotten_candidate", forgotten_candidate, "no candidate, names a younger" },
 	{ "link_of_a_candidate", link_of_a_candidate, "is linked wrongly" },
 	{ "list_of_another_generation", list_of_another_generation, "is on the list of" },

@@ -10,12 +10,13 @@
  *  - What a session, a root or a ticket refers to, directly or not, is never condemned
  *    and never freed; no finalizer runs for it. A queued event holds its object, so
  *    what a finalizer can reach is whole.
- *  - A block that was given back is reached by nothing: no slot, list, stack, cursor,
- *    root or hold; and it is given back once.
+ *  - A block that was given back is reached by nothing: no list, stack, cursor, root or
+ *    hold, and no slot but of garbage that is given back as well; and it is given
+ *    back once.
  *  - A finalizer runs once, for a session that has not ended, and before any weak hold
  *    dies of the same death. A weak hold outlives neither its object nor its session, and
  *    UPGRADE never gets what is dead or condemned.
- *  - ext and in are exact. link, shadow and in have one use at a time: every list, both
+ *  - ext and in are exact, but in of what is being given back. link, shadow and in have one use at a time: every list, both
  *    stacks and the cascade are walked, and hold exactly what the states say.
  *  - J and L (see collect.c) hold between any two lock holds.
  *  - The promise: once mutation stops, the collection in progress and one full one free
