@@ -170,36 +170,46 @@ static struct pom_collector *collection_traces(struct kunit *test)
 	return collector;
 }
 
-static void verify(struct kunit *test)
+/* Objects: the first is held, each of the others only named by the one before. */
+static void chain_create(struct kunit *test, u64 *handle, u32 n)
 {
+	u32 i;
+
+	for (i = 0; i < n; i++)
+		handle[i] = pom_fixture_create(test, 1, 0);
+	for (i = 1; i < n; i++)
+		set_ref(test, handle[i - 1], handle[i]);
+	for (i = 1; i < n; i++)
+		pom_fixture_put(test, handle[i]);
+}
+
+/* There are so many objects when the collection has ended, and when the cascade has. */
+static void expect_objects(struct kunit *test, struct pom_collector *c, u64 ended, u64 settled)
+{
+	struct pom_heap *heap = c->heap;
 	char text[POM_VERDICT];
 
+	collection_finish(heap);
+	KUNIT_EXPECT_EQ(test, heap->objects, ended);
 	KUNIT_EXPECT_STREQ(test, pom_fixture_verify(test->priv, text), "ok");
+	pom_collector_stop(c);
+
+	pom_heap_settle(heap);
+	KUNIT_EXPECT_EQ(test, heap->objects, settled);
+	KUNIT_EXPECT_EQ(test, heap->gc.candidates, 0ULL);
 }
 
 /* What dies while it is traced still names something when the collection ends. */
 static void what_something_dying_names_waits_for_it(struct kunit *test)
 {
-	struct pom_fixture *f = test->priv;
+	enum { HOLDER, DYING, WAITS, OBJECTS };
 	struct pom_collector *collector;
-	u64 holder = pom_fixture_create(test, 1, 0);
-	u64 dying = pom_fixture_create(test, 1, 0);
-	u64 waits = pom_fixture_create(test, 1, 0);
+	u64 handle[OBJECTS];
 
-	set_ref(test, holder, dying);
-	set_ref(test, dying, waits);
-	pom_fixture_put(test, dying);
-	pom_fixture_put(test, waits);
+	chain_create(test, handle, OBJECTS);
 	collector = collection_traces(test);
-
-	set_ref(test, holder, PYOBJMEM_NONE);
-	collection_finish(f->heap);
-	KUNIT_EXPECT_EQ(test, f->heap->objects, 3ULL);
-	verify(test);
-	pom_collector_stop(collector);
-
-	pom_heap_settle(f->heap);
-	KUNIT_EXPECT_EQ(test, f->heap->objects, 1ULL);
+	set_ref(test, handle[HOLDER], PYOBJMEM_NONE);
+	expect_objects(test, collector, OBJECTS, 1);
 }
 
 /*
@@ -208,59 +218,33 @@ static void what_something_dying_names_waits_for_it(struct kunit *test)
  */
 static void what_dies_as_garbage_is_waited_for(struct kunit *test)
 {
-	struct pom_fixture *f = test->priv;
+	enum { HOLDER, TAKEN, DYING, WAITS, OBJECTS };
 	struct pom_collector *collector;
-	u64 holder = pom_fixture_create(test, 1, 0);
-	u64 taken = pom_fixture_create(test, 1, 0);
-	u64 dying = pom_fixture_create(test, 1, 0);
-	u64 waits = pom_fixture_create(test, 1, 0);
+	u64 handle[OBJECTS];
 
-	set_ref(test, holder, taken);
-	set_ref(test, taken, dying);
-	set_ref(test, dying, waits);
-	pom_fixture_put(test, taken);
-	pom_fixture_put(test, dying);
-	pom_fixture_put(test, waits);
+	chain_create(test, handle, OBJECTS);
 	collector = collection_traces(test);
-
-	take_ref(test, holder, taken);
-	set_ref(test, taken, PYOBJMEM_NONE);
-	collection_finish(f->heap);
-	KUNIT_EXPECT_EQ(test, f->heap->objects, 4ULL);
-	verify(test);
-	pom_collector_stop(collector);
-
-	pom_heap_settle(f->heap);
-	KUNIT_EXPECT_EQ(test, f->heap->objects, 2ULL);
+	take_ref(test, handle[HOLDER], handle[TAKEN]);
+	set_ref(test, handle[TAKEN], PYOBJMEM_NONE);
+	expect_objects(test, collector, OBJECTS, 2);
 }
 
 /* It is taken, given a newborn to name, and let go of: nothing is left to look at again. */
 static void what_dies_with_a_newborn_is_no_candidate(struct kunit *test)
 {
-	struct pom_fixture *f = test->priv;
+	enum { HOLDER, DYING, OBJECTS };
 	struct pom_collector *collector;
-	u64 holder = pom_fixture_create(test, 1, 0);
-	u64 dying = pom_fixture_create(test, 1, 0);
-	u64 newborn;
+	u64 handle[OBJECTS], newborn;
 
-	set_ref(test, holder, dying);
-	pom_fixture_put(test, dying);
+	chain_create(test, handle, OBJECTS);
 	collector = collection_traces(test);
-
-	take_ref(test, holder, dying);
+	take_ref(test, handle[HOLDER], handle[DYING]);
 	newborn = pom_fixture_create(test, 1, 0);
-	set_ref(test, dying, newborn);
+	set_ref(test, handle[DYING], newborn);
 	pom_fixture_put(test, newborn);
-	pom_fixture_put(test, dying);
-	set_ref(test, holder, PYOBJMEM_NONE);
-	collection_finish(f->heap);
-	KUNIT_EXPECT_EQ(test, f->heap->objects, 3ULL);
-	verify(test);
-	pom_collector_stop(collector);
-
-	pom_heap_settle(f->heap);
-	KUNIT_EXPECT_EQ(test, f->heap->objects, 1ULL);
-	KUNIT_EXPECT_EQ(test, f->heap->gc.candidates, 0ULL);
+	pom_fixture_put(test, handle[DYING]);
+	set_ref(test, handle[HOLDER], PYOBJMEM_NONE);
+	expect_objects(test, collector, OBJECTS + 1, 1);
 }
 
 static struct kunit_case amid_cases[] = {
