@@ -460,8 +460,8 @@ void pom_collection_work(struct pom_heap *heap, int visits)
 	while (budget > 0 && gc->phase != POM_IDLE) {
 		switch (gc->phase) {
 		case POM_IDLE:
-		case POM_RENUMBER:	/* not a collection's */
-			return;
+		case POM_RENUMBER:
+			return; /* never: these are not a collection's */
 		case POM_TRACE:
 			stamp_candidates(heap, &budget);
 			trace_slice(heap, &budget);

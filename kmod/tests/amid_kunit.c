@@ -247,6 +247,43 @@ static void what_dies_with_a_newborn_is_no_candidate(struct kunit *test)
 	expect_objects(test, collector, OBJECTS + 1, 1);
 }
 
+/*
+ * What is held weakly is taken again while finalizers are found to be due: that of
+ * what it names is not, although the collection has yet to come to it.
+ */
+static void what_is_in_use_again_is_not_finalized(struct kunit *test)
+{
+	struct pyobjmem_create what = { .slots = 1, .flags = PYOBJMEM_CREATE_FINALIZE };
+	u64 weak = pom_fixture_create(test, 2, 0), named;
+	struct pom_fixture *f = test->priv;
+	struct pom_gc *gc = &f->heap->gc;
+	struct pom_collector *collector;
+	struct pom_watch event;
+
+	named = pom_fixture_make(f, &what);
+	set_ref(test, weak, weak);
+	KUNIT_EXPECT_EQ(test, pom_fixture_set_ref(f, weak, 1, named), 0);
+	KUNIT_EXPECT_EQ(test, pom_fixture_weak(f, weak, 1), 0);
+	pom_fixture_put(test, weak);
+	pom_fixture_drop_rings(test, 2 * POM_SLICE);
+	pom_fixture_put(test, named);
+
+	collector = pom_collector_start(test, 2);
+	do {
+		pom_collector_slice(collector);
+	} while (gc->phase == POM_TRACE || gc->phase == POM_RESCUE);
+	KUNIT_ASSERT_EQ(test, gc->phase, POM_FINALIZING);
+	KUNIT_EXPECT_EQ(test, pom_fixture_upgrade(f, weak), 0);
+	expect_objects(test, collector, 2, 2);
+	KUNIT_EXPECT_EQ(test, gc->run.finalizers, 0ULL);
+	KUNIT_EXPECT_FALSE(test, pom_fixture_event(f, &event));
+
+	pom_fixture_put(test, weak);
+	pom_fixture_collect(test, 2);
+	KUNIT_EXPECT_TRUE(test, pom_fixture_event(f, &event));
+	KUNIT_EXPECT_EQ(test, event.handle, named);
+}
+
 static struct kunit_case amid_cases[] = {
 	KUNIT_CASE(what_names_a_newborn_is_looked_at_again),
 	KUNIT_CASE(what_freeze_ends_leaves_nothing),
@@ -254,6 +291,7 @@ static struct kunit_case amid_cases[] = {
 	KUNIT_CASE(what_something_dying_names_waits_for_it),
 	KUNIT_CASE(what_dies_as_garbage_is_waited_for),
 	KUNIT_CASE(what_dies_with_a_newborn_is_no_candidate),
+	KUNIT_CASE(what_is_in_use_again_is_not_finalized),
 	{}
 };
 
