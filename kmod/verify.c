@@ -225,7 +225,8 @@ static bool check_released(struct visit *v, struct pom_object *obj)
 					      &target.block))
 			continue;
 		pom_object_from_block(&target);
-		if (pom_object_handle(&target) == value && !pom_condemned(&v->heap->gc, target.side))
+		if (pom_object_handle(&target) == value &&
+		    !pom_condemned(&v->heap->gc, target.side))
 			return complain(v->m, "object %#llx: dead, slot %u names what lives: %#llx",
 					pom_object_handle(obj), i, value);
 	}

@@ -20,7 +20,7 @@
 #define SANE_NS		1000000000ULL
 
 /* Tests take so many seconds at the most, on a slow machine, too. */
-#define ADVERSARY_SECONDS	120
+#define ADVERSARY_SECONDS	240
 
 struct adversary {
 	struct test_heap heap;
