@@ -215,10 +215,13 @@ static inline bool inside(struct death *death, unsigned int worker)
 	return __atomic_load_n(&death->at_death->inside[worker], __ATOMIC_SEQ_CST);
 }
 
-/* Wait until the first @workers of the victim are in the middle, or long enough. */
+/*
+ * Wait until the first @workers of the victim are in the middle, or long enough: one of
+ * them comes there in the end, however much it does before.
+ */
 static inline void meet(struct death *death, unsigned int workers)
 {
-	__u64 end = now_ns() + 500000000;
+	__u64 end = now_ns() + (workers > 1 ? 500000000ULL : 5000000000ULL);
 	unsigned int i;
 
 	do {
