@@ -188,9 +188,11 @@ static bool count_slots(struct visit *v, struct pom_object *obj)
 	u64 value;
 	u32 i;
 
+	if (being_released(v->heap, obj))
+		return true;
 	for (i = 0; i < obj->head->slots; i++) {
 		value = *pom_object_slot(obj, i);
-		if (!value || being_released(v->heap, obj))
+		if (!value)
 			continue;
 		pom_object_at(v->heap, pom_link(value), &target);
 		target.side->in += v->sign;

@@ -186,7 +186,7 @@ static void chain_create(struct kunit *test, u64 *handle, u32 n)
 /* There are so many objects when the collection has ended, and when the cascade has. */
 static void expect_objects(struct kunit *test, struct pom_collector *c, u64 ended, u64 settled)
 {
-	struct pom_heap *heap = c->heap;
+	struct pom_heap *heap = c->fixture->heap;
 	char text[POM_VERDICT];
 
 	collection_finish(heap);

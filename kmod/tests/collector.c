@@ -27,7 +27,7 @@ static int collector(void *data)
 			return 0;
 		flush_signals(current);
 		complete(&c->ready);
-		pom_collect(c->heap, c->generation, NULL);
+		pom_collect(c->fixture->heap, c->generation, NULL);
 		complete(&c->done);
 	}
 }
@@ -48,7 +48,6 @@ struct pom_collector *pom_collector_start(struct kunit *test, u32 generation)
 
 	KUNIT_ASSERT_NOT_NULL(test, c);
 	c->fixture = f;
-	c->heap = f->heap;
 	c->generation = generation;
 	init_completion(&c->go);
 	init_completion(&c->ready);
@@ -58,7 +57,7 @@ struct pom_collector *pom_collector_start(struct kunit *test, u32 generation)
 	get_task_struct(c->thread);
 	f->collector = c;
 
-	INIT_WORK(&c->heap->collect, do_not_finish);
+	INIT_WORK(&c->fixture->heap->collect, do_not_finish);
 	cpumask_copy(&c->cpus, current->cpus_ptr);
 	set_cpus_allowed_ptr(current, cpumask_of(cpu));
 	kthread_bind(c->thread, cpu);
@@ -72,14 +71,14 @@ struct pom_collector *pom_collector_start(struct kunit *test, u32 generation)
  */
 void pom_collector_slice(struct pom_collector *c)
 {
-	pom_heap_lock(c->heap);
+	pom_heap_lock(c->fixture->heap);
 	complete(&c->go);
 	wait_for_completion(&c->ready);
 	while (READ_ONCE(c->thread->__state) != TASK_KILLABLE)
 		schedule_timeout_uninterruptible(1);
 	/* The lock is its own now, and it hears of both at once. */
 	preempt_disable();
-	mutex_unlock(&c->heap->lock);
+	mutex_unlock(&c->fixture->heap->lock);
 	send_sig(SIGKILL, c->thread, 1);
 	preempt_enable();
 	wait_for_completion(&c->done);
@@ -97,6 +96,6 @@ void pom_collector_stop(struct pom_collector *c)
 	put_task_struct(c->thread);
 	c->fixture->collector = NULL;
 	set_cpus_allowed_ptr(current, &c->cpus);
-	flush_work(&c->heap->collect);
-	INIT_WORK(&c->heap->collect, pom_collect_work);
+	flush_work(&c->fixture->heap->collect);
+	INIT_WORK(&c->fixture->heap->collect, pom_collect_work);
 }

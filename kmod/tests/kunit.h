@@ -37,8 +37,7 @@ struct pom_fixture {
 
 /**
  * struct pom_collector - a thread that collects, a slice each time
- * @fixture: whose
- * @heap: the heap
+ * @fixture: whose heap it collects
  * @cpus: where the test ran before
  * @thread: the thread
  * @go: it is to do a slice
@@ -49,7 +48,6 @@ struct pom_fixture {
  */
 struct pom_collector {
 	struct pom_fixture *fixture;
-	struct pom_heap *heap;
 	cpumask_t cpus;
 	struct task_struct *thread;
 	struct completion go;
